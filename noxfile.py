@@ -1,0 +1,26 @@
+"""What can be run here: ``nox -l`` lists it."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"  # pip sees local wheel folders (a CPU build of torch, say); uv does not
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests", "conformance"]
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Audit every variant against its references, render reports/, fail when a verdict got worse or a card is stale."""
+    session.install("-e", ".")
+    session.run("conformance", "run", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Lint, type-check, and test the suite itself, the museum of wrong variants included."""
+    session.install("-e", ".[test]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("pytest", "-n", "2", *session.posargs)
