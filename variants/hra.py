@@ -1,0 +1,95 @@
+"""Product of Householder reflections on the input side (HRA, Yuan et al. 2024, arXiv 2405.17484).
+
+    W' = W H_0 H_1 ... H_{r-1}        H_i = I - 2 u_i u_i^T / |u_i|^2,  rows u_i of U: (r, d_in)
+
+On row inputs the rightmost factor acts first: x H_{r-1} ... H_0 W^T. With ``gram_schmidt`` the rows are
+orthonormalised first, Q = GS(U), and W' = W (I - 2 Q^T Q).
+
+Identity at t=0: every row stands twice in a row, so the reflections cancel in pairs (r must be even); U is live.
+Half of U is uniform on +-1/sqrt(r/2): the forward does not depend on the lengths |u_i|, but the gradient scales with
+1/|u_i|.
+With ``gram_schmidt`` there is no start at the identity (I - 2 Q^T Q flips r directions whatever Q is) and paired rows
+would be 0/0, so U starts unpaired, uniform on +-1/sqrt(r).
+Reference: ``peft.tuners.hra.layer.HRALinear`` (its hra_u is U transposed).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from variants.runtime.adapter import Adapter
+from variants.runtime.config import AdapterConfig
+from variants.runtime.spec import MODES, TensorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class HRAConfig(AdapterConfig):
+    """``r`` reflections, an even number unless ``gram_schmidt``."""
+
+    r: int = 8
+    gram_schmidt: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_rank(self.r)
+        self.require_flag("gram_schmidt", self.gram_schmidt)
+        even = self.gram_schmidt or self.r % 2 == 0
+        self.require(even, "r", self.r, "an even number (reflections start as pairs that cancel)")
+
+
+def _uniform_over_rank(shape: torch.Size, layer: nn.Module) -> Tensor:
+    """Uniform on +-1/sqrt(rows): the fan-in is the number of reflections, not d_in."""
+    r, d_in = shape
+    return MODES["kaiming"](torch.Size((d_in, r)), torch.float32).T
+
+
+def _pairs(shape: torch.Size, layer: nn.Module) -> Tensor:
+    r, d_in = shape
+    return _uniform_over_rank(torch.Size((r // 2, d_in)), layer).repeat_interleave(2, dim=0)
+
+
+class HRA(Adapter):
+    """See the module's docstring."""
+
+    name = "hra"
+    Config = HRAConfig
+    config: HRAConfig
+    U: Tensor
+
+    @classmethod
+    def specs(cls, config: HRAConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        return {"U": TensorSpec((config.r, d_in), _uniform_over_rank if config.gram_schmidt else _pairs)}
+
+    def check_layer(self, layer: nn.Module) -> None:
+        if self.config.gram_schmidt:
+            self.require_rank_at_most(self.d_in, "there are no more orthogonal directions than inputs")
+
+    def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
+        return self.reflect(x) if x.dtype == self._wide(x) else x
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        wide = self._wide(x)
+        if x.dtype == wide:
+            return y
+        # A half-precision layer would round the reflected input, and with it the gradient that U gets.
+        W: Tensor = layer.weight  # type: ignore[assignment]
+        h = x.to(wide)
+        return (y + F.linear(self.reflect(h) - h, W.to(wide))).to(y.dtype)
+
+    def reflect(self, h: Tensor) -> Tensor:
+        """h H_{r-1} ... H_0 for rows ``h: (..., d_in)``."""
+        U = self.U.to(h.dtype)
+        if self.config.gram_schmidt:
+            Q: Tensor = torch.linalg.qr(U.T).Q
+            return h - 2 * (h @ Q) @ Q.T
+        for u in U.flip(0).unbind():
+            h = h - (h @ u).unsqueeze(-1) * (2 * u / (u @ u))
+        return h
+
+    def _wide(self, x: Tensor) -> torch.dtype:
+        """The dtype to reflect in: at least float32 (r roundings would add up; bfloat16 has no QR on the CPU)."""
+        return torch.promote_types(torch.promote_types(x.dtype, self.U.dtype), torch.float32)

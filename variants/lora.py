@@ -1,0 +1,74 @@
+"""Low-rank update of a linear layer (LoRA, Hu et al. 2021, arXiv 2106.09685).
+
+    y' = W x + b + s B A x        A: (r, d_in), B: (d_out, r), s = alpha / r
+
+rsLoRA (Kalajdzievski 2023, arXiv 2312.03732): s = alpha / sqrt(r). Dropout acts on the x that A sees.
+
+Identity at t=0: B = 0 exactly, so A gets no gradient in the first step and B does.
+Reference: ``peft.tuners.lora.layer.Linear``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from variants.runtime.adapter import Adapter
+from variants.runtime.config import AdapterConfig
+from variants.runtime.spec import Initial, TensorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRAConfig(AdapterConfig):
+    """``init``: A uniform on +-1/sqrt(d_in) (``kaiming``) or N(0, 1/r^2) (``gaussian``)."""
+
+    r: int = 8
+    alpha: float = 8.0
+    dropout: float = 0.0
+    rslora: bool = False
+    init: str = "kaiming"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_rank(self.r)
+        self.require_finite("alpha", self.alpha)
+        self.require_probability("dropout", self.dropout)
+        self.require_flag("rslora", self.rslora)
+        self.require_choice("init", self.init, ("kaiming", "gaussian"))
+
+    @property
+    def scale(self) -> float:
+        """s of the formula."""
+        return self.alpha / (math.sqrt(self.r) if self.rslora else self.r)
+
+    @property
+    def initial_A(self) -> Initial:
+        """How A starts."""
+        return _gaussian if self.init == "gaussian" else "kaiming"
+
+
+def _gaussian(shape: torch.Size, layer: nn.Module) -> Tensor:
+    return torch.randn(shape) / shape[0]
+
+
+class LoRA(Adapter):
+    """See the module's docstring."""
+
+    name = "lora"
+    Config = LoRAConfig
+    config: LoRAConfig
+    A: Tensor
+    B: Tensor
+
+    @classmethod
+    def specs(cls, config: LoRAConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        return {"A": TensorSpec((config.r, d_in), config.initial_A), "B": TensorSpec((d_out, config.r))}
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        x = F.dropout(x.to(self.A.dtype), self.config.dropout, self.training)
+        update = F.linear(F.linear(x, self.A), self.B)
+        return (y + self.config.scale * update).to(y.dtype)

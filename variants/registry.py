@@ -1,0 +1,56 @@
+"""Every variant, one line each. Adding one here is what makes it known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from variants.dora import DoRA
+from variants.hra import HRA
+from variants.ia3 import IA3
+from variants.ia3_ff import IA3FF
+from variants.lora import LoRA
+from variants.runtime.adapter import Adapter
+from variants.runtime.config import AdapterConfig
+from variants.runtime.errors import AdapterError
+
+VARIANTS: tuple[type[Adapter], ...] = (LoRA, DoRA, IA3, IA3FF, HRA)
+
+
+def by_name(name: str) -> type[Adapter]:
+    """The variant called ``name``; ``AdapterError`` lists the known ones."""
+    for variant in VARIANTS:
+        if variant.name == name:
+            return variant
+    raise AdapterError(
+        got=repr(name),
+        want="one of " + ", ".join(v.name for v in VARIANTS),
+        where="variant name",
+        fix="Check the spelling, or add the variant to variants/registry.py.",
+    )
+
+
+def variant_for(config: AdapterConfig) -> type[Adapter]:
+    """The variant that this config configures."""
+    for variant in VARIANTS:
+        if type(config) is variant.Config:
+            return variant
+    raise AdapterError(
+        got=f"a {type(config).__name__}",
+        want="one of " + ", ".join(v.Config.__name__ for v in VARIANTS),
+        where="attach(config)",
+        fix="Pass a registered config, or attach(..., variant=YourAdapter).",
+    )
+
+
+def config_for(name: str, **options: Any) -> AdapterConfig:
+    """A config by the variant's name: ``config_for("lora", r=4, alpha=8)``."""
+    variant = by_name(name)
+    try:
+        return variant.Config(**options)
+    except TypeError as error:
+        raise AdapterError(
+            got=f"options {sorted(options)}",
+            want="options among " + ", ".join(variant.Config.__dataclass_fields__),
+            where=f"config of {name}",
+            fix=str(error),
+        ) from None

@@ -1,0 +1,1 @@
+"""What every variant shares: specs, targets, attach and detach, save and load."""

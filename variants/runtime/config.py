@@ -1,0 +1,89 @@
+"""Configuration of one adapter: validated when made, written to and read from JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+
+from variants.runtime.errors import AdapterError
+from variants.runtime.targets import Targets
+
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """What every method has: which modules it targets, and the dtype of its tensors (float32, whatever the base is).
+
+    ``dtype`` may be given as ``torch.bfloat16`` or ``"bfloat16"``; it is stored by name.
+    """
+
+    targets: Targets = field(default_factory=Targets)
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.dtype, torch.dtype):
+            object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
+        self.require(self.dtype in DTYPES, "dtype", self.dtype, "one of " + ", ".join(DTYPES))
+        self.require(isinstance(self.targets, Targets), "targets", type(self.targets).__name__, "a Targets")
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype object that ``dtype`` names."""
+        return DTYPES[self.dtype]
+
+    def require(self, ok: bool, field: str, got: object, want: str) -> None:
+        """Raise ``AdapterError`` naming the field unless ``ok``."""
+        if not ok:
+            raise AdapterError(
+                got=repr(got), want=want, where=f"{type(self).__name__}.{field}", fix=f"Pass a valid {field}."
+            )
+
+    def require_rank(self, r: object) -> None:
+        """A rank is a positive int (bool is not one)."""
+        self.require(type(r) is int and r >= 1, "r", r, "an integer of at least 1")
+
+    def require_finite(self, field: str, value: object) -> None:
+        """A scale is a finite number."""
+        ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        self.require(ok, field, value, "a finite number")
+
+    def require_choice(self, field: str, value: object, choices: tuple[str, ...]) -> None:
+        """An option by name must be one that exists: an unknown one never silently does nothing."""
+        self.require(value in choices, field, value, "one of " + ", ".join(choices))
+
+    def require_flag(self, field: str, value: object) -> None:
+        """A switch is True or False, not something truthy."""
+        self.require(isinstance(value, bool), field, value, "True or False")
+
+    def require_probability(self, field: str, value: object) -> None:
+        """A dropout probability lies in [0, 1)."""
+        self.require_finite(field, value)
+        self.require(0 <= value < 1, field, value, "a probability in [0, 1)")  # type: ignore[operator]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that ``from_json`` turns back into an equal config."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Inverse of ``to_json``; an unknown field is an error, since it would silently do nothing."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise AdapterError(
+                got=f"unknown field(s) {unknown}",
+                want=f"fields among {sorted(known)}",
+                where=cls.__name__,
+                fix="The file may come from a newer version; update, or save it again.",
+            )
+        return cls(**{**data, "targets": Targets.from_json(data["targets"])})
