@@ -1,0 +1,49 @@
+"""DoRA in peft and in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import nn
+
+from refs.live import build_peft
+from refs.methods import lora
+from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
+from refs.settings import Settings
+from refs.subject import AS_IS, Subject
+
+NAMES = {**lora.NAMES, "m": ("lora_magnitude_vector.default.weight", AS_IS)}
+
+OBJECTS = (
+    "peft/tuners/lora/dora.py::DoraLinearLayer",
+    "peft/tuners/lora/variants.py::DoraLinearVariant",
+    *lora.OBJECTS,
+)
+
+
+def _build(layer: nn.Linear, settings: Settings) -> Subject:
+    return build_peft(layer, lora.lora_config(settings, use_dora=True), NAMES, settings)
+
+
+def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -> tuple[Array, Array]:
+    V = W + lora.scale(settings) * t["B"] @ t["A"]
+    norm = np.sqrt((V * V).sum(axis=1))
+    # A zero row of V stays zero whatever its factor is: the limit, where m / |V| is 0 / 0.
+    factor = np.divide(t["m"], norm, out=np.ones_like(norm), where=norm > 0)
+    return factor[:, None] * V, b
+
+
+METHOD = Method(
+    name="dora",
+    paper=Paper("2402.09353", "DoRA: Weight-Decomposed Low-Rank Adaptation"),
+    author=Author("https://github.com/NVlabs/DoRA"),
+    live=Live(
+        "peft:dora",
+        _build,
+        OBJECTS,
+        "y' = base(x) + (m/n - 1) * (W d) + (m/n) * s * lora_B(lora_A(d))\n"
+        "d = dropout(x), n = |W + s B A|_row, detached",
+    ),
+    closed=ClosedForm("closed:dora", _effective, "W' = (m / |V|_row) V with V = W + s B A, b' = b"),
+)

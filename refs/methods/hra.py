@@ -1,0 +1,58 @@
+"""HRA in peft and in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import nn
+
+from refs.live import build_peft
+from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
+from refs.settings import Settings
+from refs.subject import TRANSPOSED, Subject
+
+NAMES = {"U": ("hra_u.default", TRANSPOSED)}
+
+OBJECTS = (
+    "peft/tuners/hra/layer.py::HRALinear",
+    "peft/tuners/hra/layer.py::HRALayer",
+    "peft/tuners/tuners_utils.py::cast_adapter_dtype",
+)
+
+
+def _build(layer: nn.Linear, settings: Settings) -> Subject:
+    from peft import HRAConfig
+
+    config = HRAConfig(r=settings.r, apply_GS=settings.option("gram_schmidt", False), target_modules=["layer"])
+    return build_peft(layer, config, NAMES, settings)
+
+
+def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -> tuple[Array, Array]:
+    identity = np.eye(W.shape[1])
+    if settings.option("gram_schmidt", False):
+        Q, _ = np.linalg.qr(t["U"].T)
+        return W @ (identity - 2 * Q @ Q.T), b
+    R = identity
+    for u in t["U"]:
+        R = R @ (identity - 2 * np.outer(u, u) / (u @ u))
+    return W @ R, b
+
+
+METHOD = Method(
+    name="hra",
+    paper=Paper(
+        "2405.17484",
+        "Bridging The Gap between Low-rank and Orthogonal Adaptation via Householder Reflection Adaptation",
+    ),
+    author=Author(
+        "https://github.com/DaShenZi721/HRA",
+        "nlu/adapterlib/layers.py",
+        "8e0c6371e4928df6f69a56baae4ff90fb2619ccb",
+        "89dad501e167c53adfb58e8427a3c33312a280985bc3b8d29768fa5e506edce5",
+    ),
+    live=Live(
+        "peft:hra", _build, OBJECTS, "y' = (W R) x + b,  R = I; for i in 0..r-1: R = R (I - 2 u_i u_i^T / |u_i|^2)"
+    ),
+    closed=ClosedForm("closed:hra", _effective, "W' = W H_0 ... H_{r-1} (with Gram-Schmidt W (I - 2 Q Q^T)), b' = b"),
+)

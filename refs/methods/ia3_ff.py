@@ -1,0 +1,30 @@
+"""IA3's input gate for feed-forward layers in peft and in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from refs.live import build_peft
+from refs.methods import ia3
+from refs.reference import Array, ClosedForm, Live, Method
+from refs.settings import Settings
+from refs.subject import Subject
+
+
+def _build(layer: nn.Linear, settings: Settings) -> Subject:
+    return build_peft(layer, ia3.ia3_config(True), ia3.NAMES, settings)
+
+
+def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -> tuple[Array, Array]:
+    return W * t["g"][None, :], b
+
+
+METHOD = Method(
+    name="ia3_ff",
+    paper=ia3.PAPER,
+    author=ia3.AUTHOR,
+    live=Live("peft:ia3_ff", _build, ia3.OBJECTS, "y' = base(x * ia3_l)  (is_feedforward=True)"),
+    closed=ClosedForm("closed:ia3_ff", _effective, "W' = W diag(g), b' = b"),
+)

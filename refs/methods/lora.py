@@ -1,0 +1,64 @@
+"""LoRA in peft and in closed form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from refs.live import build_peft
+from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
+from refs.settings import Settings
+from refs.subject import AS_IS, Subject
+
+NAMES = {"A": ("lora_A.default.weight", AS_IS), "B": ("lora_B.default.weight", AS_IS)}
+
+OBJECTS = (
+    "peft/tuners/lora/layer.py::Linear.forward",
+    "peft/tuners/lora/layer.py::Linear.__init__",
+    "peft/tuners/lora/layer.py::LoraLayer.update_layer",
+    "peft/tuners/lora/layer.py::LoraLayer.reset_lora_parameters",
+    "peft/tuners/tuners_utils.py::BaseTunerLayer._cast_input_dtype",
+    "peft/tuners/tuners_utils.py::BaseTunerLayer._move_adapter_to_device_of_base_layer",
+    "peft/tuners/tuners_utils.py::cast_adapter_dtype",
+)
+
+
+def lora_config(settings: Settings, **more: Any) -> Any:
+    """peft's ``LoraConfig`` for neutral settings."""
+    from peft import LoraConfig
+
+    gaussian = settings.option("init", "kaiming") == "gaussian"
+    return LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.option("dropout", 0.0),
+        use_rslora=settings.option("rslora", False),
+        init_lora_weights="gaussian" if gaussian else True,
+        target_modules=["layer"],
+        **more,
+    )
+
+
+def scale(settings: Settings) -> float:
+    """s = alpha / r, or alpha / sqrt(r) with rsLoRA."""
+    return settings.alpha / (math.sqrt(settings.r) if settings.option("rslora", False) else settings.r)
+
+
+def _build(layer: nn.Linear, settings: Settings) -> Subject:
+    return build_peft(layer, lora_config(settings), NAMES, settings)
+
+
+def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -> tuple[Array, Array]:
+    return W + scale(settings) * t["B"] @ t["A"], b
+
+
+METHOD = Method(
+    name="lora",
+    paper=Paper("2106.09685", "LoRA: Low-Rank Adaptation of Large Language Models"),
+    author=Author("https://github.com/microsoft/LoRA", "loralib/layers.py", "a0a92e0f26c067cf94747bdbf1ce73793fa44d19"),
+    live=Live("peft:lora", _build, OBJECTS, "y' = base(x) + lora_B(lora_A(dropout(x))) * (lora_alpha / r)"),
+    closed=ClosedForm("closed:lora", _effective, "W' = W + s B A, b' = b"),
+)

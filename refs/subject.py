@@ -1,0 +1,119 @@
+"""The uniform handle on one adapted linear layer, whoever wrote it: call it, see its tensors, load tensors into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class View:
+    """How a tensor as stored reads under the formula's name, and back. Linear, so that gradients carry over too."""
+
+    read: Callable[[Tensor], Tensor]
+    write: Callable[[Tensor, torch.Size], Tensor]
+
+
+AS_IS = View(lambda t: t, lambda t, shape: t)
+TRANSPOSED = View(lambda t: t.T, lambda t, shape: t.T)
+FLAT = View(lambda t: t.reshape(-1), lambda t, shape: t.reshape(shape))
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor of a subject as the harness sees it."""
+
+    value: Tensor
+    grad: Tensor | None
+    trainable: bool
+    kind: str
+    """``parameter``, ``buffer``, or ``plain`` for a tensor that the module does not register."""
+
+
+@dataclass
+class Subject:
+    """An adapted layer: ``host`` is called, ``base`` is the plain linear layer underneath.
+
+    ``names`` maps the formula's name of a tensor to its dotted path in ``host`` and its view. Whatever else the host
+    registers beside the base shows up under its own path, so that a tensor nobody named is seen.
+    """
+
+    host: nn.Module
+    base: nn.Linear
+    names: Mapping[str, tuple[str, View]] = field(default_factory=dict)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y: Tensor = self.host(x)
+        return y
+
+    def train(self, mode: bool = True) -> None:
+        """Training mode on or off."""
+        self.host.train(mode)
+
+    def slots(self) -> dict[str, Slot]:
+        """Every tensor of the adapter by its formula's name."""
+        parameters = dict(self.host.named_parameters())
+        buffers = dict(self.host.named_buffers())
+        of_base = {id(t) for t in (self.base.weight, self.base.bias) if t is not None}
+        named = {path: (name, view) for name, (path, view) in self.names.items()}
+        slots = {}
+        for path, (name, view) in named.items():
+            tensor = _at(self.host, path)
+            if isinstance(tensor, Tensor):
+                kind = "parameter" if path in parameters else "buffer" if path in buffers else "plain"
+                slots[name] = _slot(tensor, view, kind)
+        for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
+            for path, tensor in tensors.items():
+                if path not in named and id(tensor) not in of_base:
+                    slots[path] = _slot(tensor, AS_IS, kind)
+        return slots
+
+    def values(self) -> dict[str, Tensor]:
+        """Copies of the tensors by name."""
+        return {name: slot.value.clone() for name, slot in self.slots().items()}
+
+    def load(self, values: Mapping[str, Tensor]) -> None:
+        """Copy values in, cast to each tensor's own dtype. KeyError for a name this subject does not have."""
+        with torch.no_grad():
+            for name, value in values.items():
+                path, view = self.names[name]
+                tensor = _at(self.host, path)
+                if not isinstance(tensor, Tensor):
+                    raise KeyError(f"no tensor {name} at {path}")
+                tensor.copy_(view.write(value, tensor.shape))
+
+    def leaves(self) -> dict[str, Tensor]:
+        """The trainable tensors themselves, as stored, by name."""
+        return {
+            name: tensor
+            for name, (path, _) in self.names.items()
+            if isinstance(tensor := _at(self.host, path), Tensor) and tensor.requires_grad
+        }
+
+
+class Host(nn.Module):
+    """The smallest model there is: one layer called ``layer``."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x)
+        return y
+
+
+def _at(module: nn.Module, path: str) -> Any:
+    thing: Any = module
+    for part in path.split("."):
+        thing = getattr(thing, part, None)
+    return thing
+
+
+def _slot(tensor: Tensor, view: View, kind: str) -> Slot:
+    grad = None if tensor.grad is None else view.read(tensor.grad.detach())
+    return Slot(view.read(tensor.detach()), grad, tensor.requires_grad, kind)
