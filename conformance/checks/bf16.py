@@ -1,0 +1,116 @@
+"""Does it hold up in bfloat16, float16 and float32: identity, error, output dtype, and does a step survive rounding?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from conformance.checks.check import SMALL, WIDE
+from conformance.compare import Comparison, conclude, no_less_exact, same
+from conformance.entry import Entry
+from conformance.model import SHORT_DTYPES, Finding, Probe
+from conformance.trial import Run, Trial, asking_the_subject, rounded
+from conformance.trial import run as run_pass
+from refs.reference import ClosedForm, Live
+from refs.subject import Subject
+
+STEP = 1e-3
+"""One step of this size per number against the gradient's sign: what Adam's first step is at lr = 1e-3."""
+
+
+def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
+    if isinstance(reference, ClosedForm):
+        return ()
+    return tuple(
+        replace(probe, state=state, dtype=dtype, adapter=adapter)
+        for dtype, adapters in (
+            ("bfloat16", (None, "bfloat16")),
+            ("float16", (None, "float16")),
+            ("float32", (None, "bfloat16")),
+        )
+        for adapter in adapters
+        for state in ("t0", "perturbed")
+        for probe in (replace(WIDE, batch=(64,)), replace(SMALL, bias=False, batch=(64,)))
+    )
+
+
+def run(trial: Trial) -> Finding:
+    return _at_t0(trial) if trial.probe.state == "t0" else _perturbed(trial)
+
+
+def _perturbed(trial: Trial) -> Finding:
+    """Output and gradients against float64, beside the reference's own error."""
+    reference = trial.live()
+    values = rounded(trial.state(reference), reference)
+    reference.load(values)
+    want = run_pass(reference, trial.x, trial.cotangent)
+    subject = trial.subject(values=values)
+    with asking_the_subject():
+        got = run_pass(subject, trial.x, trial.cotangent)
+    truth = _truth(trial, values)
+    comparisons = [no_less_exact(got.y, want.y, truth.y, "output")]
+    if got.grad_x is not None and want.grad_x is not None and truth.grad_x is not None:
+        comparisons.append(no_less_exact(got.grad_x, want.grad_x, truth.grad_x, "gradient of x"))
+    for name, grad in want.grads.items():
+        own, exact = got.grads.get(name), truth.grads[name]
+        if own is None or grad is None or exact is None:
+            comparisons.append(same(own is None, grad is None, f"gradient of {name} missing"))
+        else:
+            comparisons.append(no_less_exact(own, grad, exact, f"gradient of {name}"))
+    return conclude(trial.case, comparisons)
+
+
+def _at_t0(trial: Trial) -> Finding:
+    """A fresh adapter against the bare layer, and one step from there; each side from its own start."""
+    y = trial.layer().double()(trial.x.double()).detach()
+    reference, subject = trial.live(), trial.subject()
+    identity = _identity(trial)
+    comparisons: list[Comparison] = []
+    want = run_pass(reference, trial.x, trial.cotangent)
+    with asking_the_subject():
+        got = run_pass(subject, trial.x, trial.cotangent)
+    if identity:
+        comparisons.append(no_less_exact(got.y, want.y, y, "identity at t=0"))
+    else:
+        comparisons.append(same(got.y.dtype, want.y.dtype, "output: dtype"))
+    own, theirs = _survives(subject, got), _survives(reference, want)
+    comparisons.append(same(own, theirs, f"one step of {STEP:g}"))
+    storage = SHORT_DTYPES[trial.probe.adapter] if trial.probe.adapter else "default"
+    facts = {
+        "base": SHORT_DTYPES[trial.probe.dtype],
+        "adapter": storage,
+        "step": {name: [own.get(name, "none"), theirs.get(name, "none")] for name in sorted({*own, *theirs})},
+    }
+    return conclude(trial.case, comparisons, facts=facts)
+
+
+def _identity(trial: Trial) -> bool:
+    from conformance.checks.init import is_identity
+
+    return is_identity(trial, of_reference=True)
+
+
+def _truth(trial: Trial, values: dict[str, Tensor]) -> Run:
+    """The reference in float64 on the same rounded numbers."""
+    exact = Trial(trial.entry, trial.reference, replace(trial.probe, adapter="float64"), trial.check)
+    reference = exact.live(trial.layer("float64"), values=values)
+    return run_pass(reference, trial.x.double(), trial.cotangent.double())
+
+
+def _survives(subject: Subject, run: Run) -> dict[str, str]:
+    """Per trainable tensor: does a step of ``STEP`` along the gradient's sign change the stored numbers?"""
+    answers = {}
+    for name, leaf in subject.leaves().items():
+        grad = leaf.grad
+        if grad is None or not bool((grad != 0).any()):
+            answers[name] = "no gradient"
+            continue
+        if not bool(torch.isfinite(grad).all()):
+            answers[name] = "gradient not finite"
+            continue
+        moved = leaf.detach() - STEP * grad.sign()
+        share = (moved != leaf.detach())[grad != 0].double().mean().item()
+        answers[name] = "survives" if share > 0.9 else "lost" if share < 0.1 else "partly lost"
+    return answers

@@ -1,0 +1,60 @@
+"""Does every listed tensor change the output, as it does in the reference?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from conformance.checks.check import SMALL, with_options
+from conformance.compare import conclude, holds
+from conformance.entry import Entry
+from conformance.model import Finding, Probe
+from conformance.trial import Trial, asking_the_subject
+from refs.reference import ClosedForm, Live
+from refs.subject import Subject
+
+VISIBLE = 1e-6
+"""A move of the output by this share of its size is no rounding (float64)."""
+
+
+def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
+    if isinstance(reference, ClosedForm):
+        return ()
+    return (SMALL, *with_options(entry, replace(SMALL, bias=False)))
+
+
+def run(trial: Trial) -> Finding:
+    values = trial.state(trial.live())
+    theirs = _moves(trial, trial.live(values=values), list(values))
+    subject = trial.subject(values=values)
+    with asking_the_subject():
+        own = _moves(trial, subject, list(subject.slots()))
+    comparisons = [
+        holds(own.get(name, False) or not moves, f"influence of {name}", _word(own.get(name)), _word(moves))
+        for name, moves in theirs.items()
+    ]
+    comparisons += [
+        holds(moves, f"influence of {name}", _word(moves), _word(True))
+        for name, moves in own.items()
+        if name not in theirs
+    ]
+    return conclude(trial.case, comparisons, facts={"idle": [name for name, moves in own.items() if not moves]})
+
+
+def _moves(trial: Trial, subject: Subject, names: list[str]) -> dict[str, bool]:
+    before = subject.values()
+    with torch.no_grad():
+        y = subject(trial.x)
+        moves = {}
+        for name in names:
+            if name not in subject.names:
+                continue
+            subject.load({name: trial.moved(name + "'", before[name], 0.3)})
+            moves[name] = bool((subject(trial.x) - y).abs().max() > VISIBLE * y.abs().max())
+            subject.load({name: before[name]})
+    return moves
+
+
+def _word(moves: bool | None) -> str:
+    return "no such tensor" if moves is None else "changes the output" if moves else "changes nothing"

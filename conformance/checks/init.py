@@ -1,0 +1,112 @@
+"""Does it start where the reference starts: equal constants, random values of the same distribution, the identity?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from conformance.checks.check import WIDE, with_options
+from conformance.compare import EXACT_K, Comparison, close, conclude, holds, same
+from conformance.entry import Entry
+from conformance.model import Finding, Probe
+from conformance.trial import Trial, asking_the_subject
+from refs.reference import ClosedForm, Live
+from refs.subject import Subject
+
+DRAWS = 32
+SIGNIFICANCE = 1e-7
+"""Of the Kolmogorov-Smirnov test; the seeds are fixed, so this is no chance from run to run."""
+SPREAD = 0.04
+"""Relative tolerance on the standard deviation over all draws (8192 and more numbers); 2.5 times it at the edge."""
+
+
+def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
+    if isinstance(reference, ClosedForm):
+        return ()
+    plain = replace(WIDE, state="t0", dtype="float32", adapter=None)
+    return (plain, replace(plain, alpha=8.0, bias=False), *with_options(entry, plain))
+
+
+def run(trial: Trial) -> Finding:
+    mine = [trial.subject(seed=n).values() for n in range(DRAWS)]
+    other = [trial.live(seed=n).values() for n in range(DRAWS)]
+    comparisons: list[Comparison] = []
+    kinds: dict[str, str] = {}
+    for name in other[0]:
+        if name not in mine[0]:
+            comparisons.append(same("no such tensor", name, name))
+            continue
+        got, want = (torch.stack([draw[name] for draw in draws]) for draws in (mine, other))
+        random = bool((want[0] != want[1]).any())
+        kinds[name] = (
+            "random" if random else "constant" if bool((want == want.reshape(-1)[0]).all()) else "from the base weight"
+        )
+        comparisons += _distribution(name, got, want) if random else [close(got, want, f"{name} at t=0")]
+    with asking_the_subject():
+        own = is_identity(trial)
+    theirs = is_identity(trial, of_reference=True)
+    comparisons.append(holds(own or not theirs, "identity at t=0", f"identity: {own}", f"identity: {theirs}"))
+    facts = {"kinds": kinds, "identity": own, "identity_reference": theirs}
+    return conclude(trial.case, comparisons, facts=facts)
+
+
+def _distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
+    n = got.numel() + want.numel()
+    a, b = got.double().numpy().ravel(), want.double().numpy().ravel()
+    if a.size != b.size:
+        return [same(tuple(got.shape[1:]), tuple(want.shape[1:]), f"{name}: shape")]
+    gap, limit = kolmogorov_smirnov(a, b)
+    return [
+        Comparison(
+            f"{name}: distribution at t=0",
+            n,
+            gap <= limit,
+            gap,
+            limit,
+            "",
+            f"std {a.std():.4g}",
+            f"std {b.std():.4g}",
+            True,
+        ),
+        _near(f"{name}: spread at t=0", a.std(), b.std(), SPREAD),
+        _near(f"{name}: largest value at t=0", _edge(a), _edge(b), 2.5 * SPREAD),
+        # Vectors that repeat (as HRA's pairs do) have the same distribution and another meaning.
+        _near(f"{name}: share of distinct values at t=0", _distinct(got), _distinct(want), 0.02),
+        holds(bool((got[0] != got[1]).any()), f"{name}: depends on the seed", "the same for two seeds", "a new draw"),
+    ]
+
+
+def _near(what: str, got: float, want: float, tolerance: float) -> Comparison:
+    error = abs(got - want)
+    limit = tolerance * abs(want)
+    return Comparison(what, 1, error <= limit, error, limit, got=f"{got:.4g}", want=f"{want:.4g}", numeric=True)
+
+
+def _edge(a: np.ndarray) -> float:
+    """Where all but a thousandth of the values end: the bound of a uniform distribution, stable for a normal one."""
+    return float(np.quantile(np.abs(a), 0.999))
+
+
+def _distinct(draws: Tensor) -> float:
+    return float(np.mean([len(np.unique(draw.numpy())) / draw.numel() for draw in draws]))
+
+
+def kolmogorov_smirnov(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Two-sample statistic (largest gap of the empirical distributions) and its limit at ``SIGNIFICANCE``."""
+    a, b = np.sort(a), np.sort(b)
+    at = np.concatenate([a, b])
+    gap = np.abs(np.searchsorted(a, at, "right") / a.size - np.searchsorted(b, at, "right") / b.size).max()
+    return float(gap), float(np.sqrt(-np.log(SIGNIFICANCE / 2) / 2 * (a.size + b.size) / (a.size * b.size)))
+
+
+def is_identity(trial: Trial, *, of_reference: bool = False) -> bool:
+    """Whether a fresh adapter leaves the base's output alone, in float64."""
+    exact = replace(trial.probe, dtype="float64", adapter="float64")
+    trial = Trial(trial.entry, trial.reference, exact, trial.check)
+    adapted: Subject = trial.live() if of_reference else trial.subject()
+    y = trial.layer()(trial.x)
+    gap = (adapted(trial.x) - y).abs().max().item()
+    return bool(gap <= EXACT_K * torch.finfo(torch.float64).eps * y.abs().max().item())

@@ -1,0 +1,76 @@
+"""Does it have the reference's tensors: same names, shapes, dtypes, trainable or frozen, parameter or buffer?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from conformance.checks.check import SMALL, WIDE, with_options
+from conformance.compare import close, conclude, same
+from conformance.entry import Entry
+from conformance.model import Finding, Probe
+from conformance.trial import Trial, asking_the_subject
+from refs.reference import ClosedForm, Live
+from refs.subject import Slot, Subject
+
+ODD_RANK = "odd-rank"
+
+
+def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
+    if isinstance(reference, ClosedForm):
+        return ()
+    plain = replace(SMALL, state="t0", dtype="float32", adapter=None)
+    return (
+        plain,
+        replace(WIDE, state="t0", dtype="float32", adapter=None),
+        replace(plain, bias=False),
+        replace(plain, dtype="bfloat16"),
+        replace(plain, dtype="float16"),
+        replace(plain, adapter="bfloat16"),
+        replace(plain, dtype="float64", adapter="float64"),
+        *([replace(plain, r=3, special=ODD_RANK)] if entry.has_rank else []),
+        *with_options(entry, plain),
+    )
+
+
+def run(trial: Trial) -> Finding:
+    got, want = trial.subject(), trial.live()
+    with asking_the_subject():
+        mine = got.slots()
+    other = want.slots()
+    comparisons = [same(sorted(mine), sorted(other), "names of the tensors")]
+    for name, slot in other.items():
+        if name in mine:
+            comparisons += [
+                same(g, w, f"{name}: {a}") for (a, g), w in zip(_row(mine[name]).items(), _row(slot).values())
+            ]
+    comparisons += [
+        same(_base(got), _base(want), "base: trainable and dtype"),
+        close(got.base.weight, want.base.weight, "base weight"),
+        same(_trainable(mine), _trainable(other), "trainable numbers"),
+    ]
+    rows = {
+        name: {
+            "subject": _row(mine[name]) if name in mine else None,
+            "reference": _row(other[name]) if name in other else None,
+        }
+        for name in sorted({*mine, *other})
+    }
+    facts = {"rows": rows, "trainable": _trainable(mine), "trainable_reference": _trainable(other)}
+    return conclude(trial.case, comparisons, facts=facts)
+
+
+def _row(slot: Slot) -> dict[str, str]:
+    return {
+        "shape": "x".join(map(str, slot.value.shape)),
+        "dtype": str(slot.value.dtype).removeprefix("torch."),
+        "trainable": "yes" if slot.trainable else "no",
+        "kind": slot.kind,
+    }
+
+
+def _base(subject: Subject) -> dict[str, tuple[bool, str]]:
+    return {name: (p.requires_grad, str(p.dtype)) for name, p in subject.base.named_parameters(recurse=False)}
+
+
+def _trainable(slots: dict[str, Slot]) -> int:
+    return sum(slot.value.numel() for slot in slots.values() if slot.trainable)

@@ -1,0 +1,113 @@
+"""The command line: list, audit without pytest, run the whole audit with its gate."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+WORK = Path(".conformance")
+"""Where raw evidence and the cards of partial audits go. Not committed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 all is well, 1 the gate is closed, 2 the request makes no sense."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except ValueError as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="conformance", description="Measure adapter variants against their references and write verdict cards."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="audit every variant through pytest, render reports/, and gate")
+    run.add_argument("--workers", type=_positive, default=2, help="pytest-xdist workers (default 2)")
+    run.add_argument("--reports", type=Path, default=Path("reports"), help="where the cards go (default reports/)")
+    run.add_argument("--against", default="HEAD", metavar="REV", help="git revision whose verdicts may not get worse")
+    run.add_argument("--online", action="store_true", help="also follow the references' links")
+    run.set_defaults(command=_run)
+
+    audit = commands.add_parser("audit", help="audit some variants without pytest; nothing committed is touched")
+    audit.add_argument("variants", nargs="*", metavar="VARIANT", help="all if none is named")
+    audit.add_argument("--case", metavar="ID", help="only this case, with its figures")
+    audit.add_argument(
+        "--out", type=Path, default=WORK / "reports", help="where the cards go (default .conformance/reports)"
+    )
+    audit.add_argument("--online", action="store_true", help="also follow the references' links")
+    audit.set_defaults(command=_audit)
+
+    listing = commands.add_parser("list", help="list the variants, or the planned cases of some")
+    listing.add_argument("variants", nargs="*", metavar="VARIANT")
+    listing.set_defaults(command=_list)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from conformance.background import Background
+    from conformance.collect import through_pytest
+
+    found_later = Background(lambda: through_pytest(WORK / "evidence.jsonl", workers=options.workers))
+    from conformance import gate, report
+    from conformance.roster import ENTRIES
+
+    committed = gate.committed_labels(options.reports, options.against)
+    found = found_later.result()
+    shown = report.judged(ENTRIES, found)
+    files = report.render(shown)
+    stale = gate.stale_files(options.reports, files)
+    report.write(options.reports, files)
+    report.print_table(shown, options.reports)
+    closed = gate.check(tuple(v.verdict for v in shown), committed, stale)
+    for reason in closed.reasons:
+        print(f"GATE: {reason}", file=sys.stderr)
+    return max(closed.status, report.print_online(ENTRIES) if options.online else 0)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from conformance.background import Background, Progress
+    from conformance.collect import in_a_child
+
+    progress = Progress()
+    if options.case and not options.variants:
+        options.variants = [options.case.split("/")[0]]
+    child = Background(lambda: in_a_child(options.variants, options.case, progress.step))
+    from conformance import report
+    from conformance.select import choose, plan_for
+
+    entries = choose(options.variants)
+    plan = plan_for(options.variants, options.case)
+    progress.start(len(plan))
+    found = child.result()
+    progress.end()
+    online = report.print_online(entries) if options.online else 0
+    if options.case:
+        return max(report.print_case(plan[0], found), online)
+    shown = report.judged(entries, found)
+    report.write(options.out, report.render(shown))
+    report.print_table(shown, options.out)
+    return max(report.status(shown), online)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from conformance.select import choose, plan_for
+
+    if options.variants:
+        for planned in plan_for(options.variants):
+            print(planned.case.id)
+    else:
+        for entry in choose([]):
+            print(f"{entry.name:12} {entry.location}")
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, want a whole number of at least 1")
+    return int(text)

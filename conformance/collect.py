@@ -1,0 +1,83 @@
+"""Have the cases run: in one child process without pytest, or through pytest with xdist. Neither decides anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from conformance import evidence
+from conformance.evidence import Evidence
+
+CASE_SECONDS = 60.0
+"""A case that takes longer hangs. The first one may also import peft."""
+
+DRIVER = Path(__file__).with_name("pytest_driver.py")
+
+
+def in_a_child(
+    names: Sequence[str], case: str | None, on_finding: Callable[[int], None], *, limit: float = CASE_SECONDS
+) -> Evidence:
+    """Run the cases in a child process; a child that dies or is silent for ``limit`` seconds leaves gaps, no more."""
+    command = [sys.executable, "-m", "conformance.worker", *names, *(["--case", case] if case else [])]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines: queue.Queue[str | None] = queue.Queue()
+    complaints: list[str] = []
+    readers = [
+        threading.Thread(target=_pump, args=(child.stdout, lines), daemon=True),
+        threading.Thread(target=lambda: complaints.extend(child.stderr or []), daemon=True),
+    ]
+    for reader in readers:
+        reader.start()
+    rows = []
+    broken = ""
+    while True:
+        try:
+            line = lines.get(timeout=limit)
+        except queue.Empty:
+            child.kill()
+            broken = f"a case hung for more than {limit:g} s"
+            break
+        if line is None:
+            break
+        rows.append(json.loads(line))
+        on_finding(len(rows) - 1)
+    status = child.wait()
+    readers[1].join(timeout=5)
+    gathered = evidence.gather(rows)
+    if not broken and status != 0:
+        # A signal has a negative status, and its number differs between machines' shells; the sign is enough.
+        broken = (
+            "the process that ran the cases crashed"
+            if status < 0
+            else f"the process that ran the cases failed ({status})"
+        )
+        sys.stderr.writelines(complaints[-8:])
+    return Evidence(gathered.findings, broken or gathered.broken)
+
+
+def through_pytest(file: Path, *, workers: int, limit: float = CASE_SECONDS, extra: Sequence[str] = ()) -> Evidence:
+    """Run every case through pytest with ``workers`` xdist workers; the evidence goes to ``file`` (removed first).
+
+    pytest's own exit status is not looked at: a test that did not run shows as evidence that is not there.
+    """
+    file.unlink(missing_ok=True)
+    command = [
+        *(sys.executable, "-m", "pytest", str(DRIVER), "-p", "conformance.pytest_plugin", f"--evidence={file}"),
+        *("-c", os.devnull, f"--rootdir={DRIVER.parent}", "-p", "no:cacheprovider", "-q", "--no-header", "-rN"),
+        *("-n", str(workers), "--dist", "loadgroup", f"--timeout={limit:g}", "--timeout-method=thread"),
+        *extra,
+    ]
+    subprocess.run(command, check=False, env={**os.environ, "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""})
+    return evidence.read(file)
+
+
+def _pump(stream, lines: queue.Queue[str | None]) -> None:  # type: ignore[no-untyped-def]
+    for line in stream:
+        lines.put(line)
+    lines.put(None)

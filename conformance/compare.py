@@ -1,0 +1,175 @@
+"""The one place where two tensors meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conformance.model import Fault, Finding, Outcome, Severity
+
+EXACT_K = 4096
+"""Limit of the float64 comparisons in units of eps * scale: 9.1e-13 relative."""
+
+BARE_EPS_SHARE = 0.35
+LOW_PRECISION_FACTOR = 1.5
+"""In low precision the root-mean-square error may be this many times the reference's own, plus ``BARE_EPS_SHARE`` of a
+spacing of the output dtype (rounding once to it costs up to 0.29)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two things held against each other: how many numbers, how far apart, how far allowed, where the worst is."""
+
+    what: str
+    n: int
+    agrees: bool
+    error: float = 0.0
+    limit: float = 0.0
+    where: str = ""
+    got: str = ""
+    want: str = ""
+    numeric: bool = False
+    """Whether got and want are measured figures, which differ a little from machine to machine."""
+    nans: int = 0
+    """NaN on both sides at the same place: neither agreement nor difference, and reported."""
+
+    @property
+    def badness(self) -> float:
+        """How far beyond the limit, for picking the one to report."""
+        if self.agrees:
+            return -1.0
+        return self.error / self.limit if self.limit else float("inf")
+
+
+def close(got: Tensor | None, want: Tensor | None, what: str, *, scale: float | None = None) -> Comparison:
+    """Equal up to ``EXACT_K * eps(want.dtype) * scale``; ``scale`` is the largest ``|want|`` unless given.
+
+    Shapes and dtypes must be equal. A NaN agrees only with a NaN at the same place, and infinities with themselves.
+    """
+    if got is None or want is None:
+        return same(None if got is None else "a tensor", None if want is None else "a tensor", what)
+    if got.shape != want.shape:
+        return same(tuple(got.shape), tuple(want.shape), f"{what}: shape")
+    if got.dtype != want.dtype:
+        return same(str(got.dtype), str(want.dtype), f"{what}: dtype")
+    if want.numel() == 0:
+        return Comparison(what, 0, True)
+    eps = torch.finfo(want.dtype).eps
+    got, want = got.detach().double(), want.detach().double()
+    finite = torch.isfinite(want)
+    if scale is None:
+        scale = want[finite].abs().max().item() if finite.any() else 0.0
+    limit = EXACT_K * eps * scale
+    gap = (got - want).abs()
+    both_nan = got.isnan() & want.isnan()
+    gap[(got == want) | both_nan] = 0
+    gap[gap.isnan()] = float("inf")
+    index = int(gap.argmax())
+    error = gap.reshape(-1)[index].item()
+    nans = int(both_nan.sum())
+    return Comparison(
+        what,
+        want.numel() - nans,
+        error <= limit,
+        error,
+        limit,
+        _place(index, want.shape),
+        f"{got.reshape(-1)[index].item():.6g}",
+        f"{want.reshape(-1)[index].item():.6g}",
+        numeric=True,
+        nans=nans,
+    )
+
+
+def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str) -> Comparison:
+    """``got`` is about as near to the float64 ``truth`` as the reference's ``other`` is (root mean square errors)."""
+    if got.dtype != other.dtype:
+        return same(str(got.dtype), str(other.dtype), f"{what}: dtype")
+    if got.shape != truth.shape:
+        return same(tuple(got.shape), tuple(truth.shape), f"{what}: shape")
+    eps = torch.finfo(got.dtype).eps
+    size = _rms(truth)
+    own, theirs = _rms(got.double() - truth), _rms(other.double() - truth)
+    if own != own and theirs != theirs:
+        return same(_nan_places(got), _nan_places(other), f"{what}: NaN")
+    limit = LOW_PRECISION_FACTOR * theirs + BARE_EPS_SHARE * eps * size
+    return Comparison(
+        what,
+        got.numel(),
+        own <= limit,
+        own,
+        limit,
+        got=f"error {own:.2g}",
+        want=f"at most {limit:.2g} (reference {theirs:.2g})",
+        numeric=True,
+    )
+
+
+def same(got: Any, want: Any, what: str) -> Comparison:
+    """Equality of plain values: shapes, dtypes, flags, names."""
+    return Comparison(what, 1, got == want, got=str(got), want=str(want))
+
+
+def holds(ok: bool, what: str, got: str, want: str, *, n: int = 1) -> Comparison:
+    """A statement about one side that must be true."""
+    return Comparison(what, n, ok, got=got, want=want)
+
+
+def conclude(
+    case: str,
+    comparisons: Iterable[Comparison],
+    *,
+    facts: dict[str, Any] | None = None,
+    severity: Severity = Severity.MUST_FIX,
+    fault: Fault = Fault.SUBJECT,
+) -> Finding:
+    """One finding out of many comparisons: AGREE if all do, else the worst one's details."""
+    comparisons = list(comparisons)
+    worst = max(comparisons, key=lambda c: c.badness, default=None)
+    facts = dict(facts or {})
+    if worst is None:
+        return Finding(case, Outcome.AGREE, 0, facts=facts)
+    if nans := sum(c.nans for c in comparisons):
+        facts["nan_on_both_sides"] = nans
+    if worst.agrees:
+        # Report the tightest squeeze, so that the raw evidence shows how near to its limit an agreement was.
+        worst = max(comparisons, key=lambda c: c.error / c.limit if c.limit else 0.0)
+    return Finding(
+        case,
+        Outcome.AGREE if all(c.agrees for c in comparisons) else Outcome.DIFFER,
+        sum(c.n for c in comparisons),
+        worst.what,
+        _finite(worst.error),
+        worst.limit,
+        worst.where,
+        worst.got,
+        worst.want,
+        worst.numeric,
+        fault,
+        severity,
+        facts,
+    )
+
+
+def _finite(x: float) -> float:
+    return x if x < float("inf") else 1e308
+
+
+def _rms(t: Tensor) -> float:
+    return t.double().square().mean().sqrt().item()
+
+
+def _nan_places(t: Tensor) -> list[int]:
+    return t.isnan().reshape(-1).nonzero().reshape(-1).tolist()
+
+
+def _place(index: int, shape: torch.Size) -> str:
+    place = []
+    for size in reversed(shape):
+        index, here = divmod(index, size)
+        place.append(here)
+    return str(list(reversed(place)))

@@ -1,0 +1,55 @@
+"""Who is audited: one entry per subject, whoever wrote it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from refs.reference import Method
+from refs.settings import Settings
+from refs.subject import Subject
+
+Options = tuple[tuple[str, Any], ...]
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One audited implementation.
+
+    ``build`` puts it on a linear layer; ``code`` is the class or function that the findings point at; ``method`` holds
+    the references (None: NO_REFERENCE). ``options`` are the option sets to probe besides the defaults; ``refuses`` are
+    settings that it must reject with one clear error; ``has_rank`` and ``has_dropout`` say which probes make sense.
+    """
+
+    name: str
+    build: Callable[[nn.Linear, Settings], Subject]
+    code: Any
+    method: Method | None
+    has_rank: bool = True
+    has_dropout: bool = False
+    options: tuple[Options, ...] = ()
+    specials: tuple[str, ...] = ()
+
+    @property
+    def math(self) -> str:
+        """The formula: the first indented block of the module's docstring."""
+        text = inspect.getdoc(inspect.getmodule(self.code)) or ""
+        block = re.search(r"(?:^ {4,}\S.*\n?)+", text, re.MULTILINE)
+        return inspect.cleandoc(block.group()) if block else ""
+
+    @property
+    def location(self) -> str:
+        """``file:line`` of the code under audit."""
+        file = Path(inspect.getsourcefile(self.code) or "")
+        line = inspect.getsourcelines(self.code)[1]
+        try:
+            return f"{file.resolve().relative_to(ROOT).as_posix()}:{line}"
+        except ValueError:
+            return f"{file.name}:{line}"

@@ -1,0 +1,128 @@
+"""Plan + evidence + declared deviations -> verdicts. A pure function: no files, no clock, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from conformance.model import Case, Decided, Deviation, Fault, Finding, Label, Outcome, Verdict
+
+NEEDED = ("references", "params", "init", "gradients", "bf16", "forward", "influence")
+"""A variant is CORRECT only if each of these checks agreed at least once: absence of difference is no proof."""
+
+
+def judge(
+    names: Sequence[str],
+    plan: Iterable[Case],
+    evidence: Mapping[str, Finding],
+    deviations: Iterable[Deviation] = (),
+    *,
+    needed: Sequence[str] = NEEDED,
+    broken: str = "",
+) -> tuple[Verdict, ...]:
+    """One verdict per audited name, in order.
+
+    ``evidence`` maps case ids to findings. ``broken``: why the evidence as a whole cannot be trusted (a run without its
+    end, say); then nothing is better than UNPROVEN.
+    """
+    cases: dict[str, list[Case]] = {name: [] for name in names}
+    for case in plan:
+        cases.setdefault(case.variant, []).append(case)
+    declared = tuple(deviations)
+    return tuple(
+        _judge_one(name, cases[name], evidence, [d for d in declared if d.variant == name], needed, broken)
+        for name in names
+    )
+
+
+def worse(new: Label, old: Label) -> bool:
+    """Whether a change of label from old to new is for the worse."""
+    return new.rank < old.rank
+
+
+def _judge_one(
+    name: str,
+    cases: list[Case],
+    evidence: Mapping[str, Finding],
+    deviations: list[Deviation],
+    needed: Sequence[str],
+    broken: str,
+) -> Verdict:
+    buggy: list[Decided] = []
+    faults: list[Decided] = []
+    unproven: list[tuple[str, str]] = [("evidence", broken)] if broken else []
+    seen: dict[Deviation, list[str]] = {d: [] for d in deviations}
+    findings: dict[str, Finding] = {}
+    if not cases:
+        unproven.append((name, "NO_REFERENCE: nothing is planned for it"))
+    for case in cases:
+        finding = evidence.get(case.id)
+        if finding is None:
+            unproven.append((case.id, "planned, but no evidence arrived (crashed, hung, skipped or deselected)"))
+            continue
+        findings[case.id] = finding
+        matching = [d for d in deviations if fnmatchcase(case.id, d.cases)]
+        if finding.outcome is Outcome.ERROR:
+            unproven.append((case.id, f"{finding.what}: got {finding.got}, want {finding.want}"))
+        elif finding.outcome is Outcome.NOT_APPLICABLE:
+            unproven.append((case.id, "not applicable, and nobody declared why"))
+        elif finding.outcome is Outcome.AGREE and finding.n_compared == 0:
+            unproven.append((case.id, "compared nothing"))
+        elif finding.outcome is Outcome.DIFFER:
+            if matching:
+                for deviation in matching:
+                    seen[deviation].append(case.id)
+            elif _reference_is_at_fault(case, finding, evidence):
+                faults.append(Decided(case, finding))
+            else:
+                buggy.append(Decided(case, finding))
+    agreed = {c.check for c in cases if c.id in findings and findings[c.id].outcome is Outcome.AGREE}
+    if cases:
+        unproven += [(check, "no case of this check agreed") for check in needed if check not in agreed]
+    for deviation, where in seen.items():
+        if not any(fnmatchcase(case.id, deviation.cases) for case in cases):
+            unproven.append((deviation.cases, "a declared deviation that matches no planned case"))
+        elif not where:
+            unproven.append((deviation.cases, "a declared deviation that no longer shows: withdraw it"))
+    label, reason = _label(cases, buggy, unproven, seen, faults)
+    shown = tuple((d, tuple(where)) for d, where in seen.items() if where)
+    return Verdict(name, label, reason, tuple(buggy), tuple(unproven), shown, tuple(faults), findings)
+
+
+def _reference_is_at_fault(case: Case, finding: Finding, evidence: Mapping[str, Finding]) -> bool:
+    """The check saw it, or the closed form answers the same question as the subject and not as the reference."""
+    if finding.fault is Fault.REFERENCE:
+        return True
+    kind, _, method = case.reference.partition(":")
+    if kind == "closed":
+        return False
+    witness = evidence.get(Case(case.variant, f"closed:{method}", case.check, case.probe).id)
+    return witness is not None and witness.outcome is Outcome.AGREE and witness.n_compared > 0
+
+
+def _label(
+    cases: list[Case],
+    buggy: list[Decided],
+    unproven: list[tuple[str, str]],
+    seen: Mapping[Deviation, list[str]],
+    faults: list[Decided],
+) -> tuple[Label, str]:
+    if buggy:
+        checks = ", ".join(dict.fromkeys(d.case.check for d in buggy))
+        return Label.BUGGY, f"{_count(len(buggy), 'case')} of {len(cases)} differ undeclared ({checks})."
+    if unproven:
+        return Label.UNPROVEN, f"{_count(len(unproven), 'thing')} missing; first: {unproven[0][0]}: {unproven[0][1]}."
+    partial = [d for d, where in seen.items() if where and d.by_default and not d.scope]
+    if partial:
+        return Label.PARTIAL, f"{_count(len(partial), 'declared deviation')} shows under the default settings."
+    differ = sum(len(where) for where in seen.values())
+    clauses = [f"{len(cases) - differ - len(faults)} of {len(cases)} planned cases agree"]
+    if differ:
+        clauses.append(f"{differ} differ as declared")
+    if faults:
+        clauses.append(f"{len(faults)} differ by the reference's own fault")
+    return Label.CORRECT, ", ".join(clauses) + "."
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -1,0 +1,38 @@
+"""Which entries, which cases: turn what the user typed into a plan, or say clearly why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from conformance.entry import Entry
+from conformance.plan import Planned, make_plan
+from conformance.roster import ENTRIES
+
+
+class BadRequest(ValueError):
+    """What was asked for does not exist. The message says what does."""
+
+
+def choose(names: Sequence[str], entries: Sequence[Entry] = ENTRIES) -> tuple[Entry, ...]:
+    """The named entries in the roster's order; all of them if none is named."""
+    known = [entry.name for entry in entries]
+    for name in names:
+        if name not in known:
+            raise BadRequest(f"variant: got {name!r}, want one of {', '.join(known)}. See `conformance list`.")
+    return tuple(entry for entry in entries if not names or entry.name in names)
+
+
+def plan_for(names: Sequence[str], case: str | None = None) -> tuple[Planned, ...]:
+    """The plan of the named variants, or the one case of it."""
+    plan = make_plan(choose(names))
+    if case is None:
+        return plan
+    found = tuple(p for p in plan if p.case.id == case)
+    if not found:
+        near = get_close_matches(case, [p.case.id for p in plan], n=3, cutoff=0.3)
+        raise BadRequest(
+            f"--case: got {case!r}, want a planned case, such as {', '.join(near) or 'none'}. "
+            "See `conformance list NAME`."
+        )
+    return found

@@ -1,0 +1,36 @@
+"""Whether a reference means anything at a point: does rounding of its tensors move its output?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from conformance.trial import Trial, run
+
+NUDGE = 16
+"""Size of the nudge in units of eps, relative to each number."""
+JUMP = 1e-6
+"""A move of the output beyond this share of its size is not rounding any more (float64)."""
+
+
+def ill_posed(trial: Trial, values: Mapping[str, Tensor]) -> bool:
+    """True when the reference gives NaN at these tensors, or another output after a nudge by a few roundings.
+
+    There is then nothing to agree with: 0 / 0 and Gram-Schmidt on parallel vectors are such points.
+    """
+    eps = torch.finfo(torch.float64).eps
+    outputs = []
+    for sign in (0.0, 1.0, -1.0):
+        nudged = {name: trial.moved(name, v, 0) * (1 + sign * NUDGE * eps * _signs(v)) for name, v in values.items()}
+        outputs.append(run(trial.live(values=nudged), trial.x, trial.cotangent, backward=False).y)
+    if any(y.isnan().any() for y in outputs):
+        return True
+    size = outputs[0].abs().max()
+    return any(bool((y - outputs[0]).abs().max() > JUMP * size) for y in outputs[1:])
+
+
+def _signs(t: Tensor) -> Tensor:
+    """A fixed pattern of +1 and -1."""
+    return (torch.arange(t.numel(), dtype=t.dtype).reshape(t.shape) * 2.399963).sin().sign()

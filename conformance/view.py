@@ -1,0 +1,157 @@
+"""What a card shows, computed from a verdict: plain data for the templates, nothing measured anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.entry import Entry
+from conformance.model import Case, Deviation, Fault, Finding, Label, Outcome, Severity, Verdict
+
+SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("references", ("references",)),
+    ("params", ("params", "influence")),
+    ("init", ("init", "gradients")),
+    ("dtype", ("bf16",)),
+    ("forward", ("forward",)),
+)
+"""Sections of the card in order, and the checks each is made of."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A finding for a list: what, where on both sides, and how to see it again."""
+
+    severity: Severity
+    variant: str
+    text: str
+    subject_location: str
+    reference_location: str
+    case: str
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything the card's template reads."""
+
+    entry: Entry
+    verdict: Verdict
+    planned: tuple[Case, ...]
+
+    @property
+    def name(self) -> str:
+        """The variant."""
+        return self.entry.name
+
+    def findings(self, check: str, kind: str = "") -> list[tuple[Case, Finding | None]]:
+        """Planned cases of a check with what was found, in the plan's order; ``kind`` picks ``peft`` or ``closed``."""
+        return [
+            (case, self.verdict.findings.get(case.id))
+            for case in self.planned
+            if case.check == check and case.reference.startswith(kind)
+        ]
+
+    def fact(self, check: str, key: str) -> Any:
+        """A fact from the first finding of a check that states it."""
+        return next((f.facts[key] for _, f in self.findings(check) if f is not None and key in f.facts), None)
+
+    def all_facts(self, check: str, key: str) -> list[tuple[Case, Finding]]:
+        """Every finding of a check that states a fact."""
+        return [(c, f) for c, f in self.findings(check) if f is not None and key in f.facts]
+
+    def tally(self, check: str, kind: str = "") -> str:
+        """How many cases of a check agree, and what became of the others."""
+        pairs = self.findings(check, kind)
+        counts: dict[str, int] = {}
+        for case, finding in pairs:
+            state = self.state(case, finding)
+            counts[state] = counts.get(state, 0) + 1
+        agree = counts.pop("agree", 0)
+        if not pairs:
+            return "no case is planned"
+        rest = "".join(f"; {n} {state}" for state, n in sorted(counts.items()))
+        return f"{agree} of {len(pairs)} cases agree{rest}"
+
+    def state(self, case: Case, finding: Finding | None) -> str:
+        """One case in a word or two."""
+        if finding is None:
+            return "missing"
+        if finding.outcome is Outcome.AGREE:
+            return "agree" if finding.n_compared else "compared nothing"
+        if finding.outcome is not Outcome.DIFFER:
+            return "could not be asked"
+        if any(case.id in where for _, where in self.verdict.declared):
+            return "differ as declared"
+        if any(case == d.case for d in self.verdict.reference_faults):
+            return "differ by the reference's fault"
+        return "DIFFER"
+
+    def section(self, checks: tuple[str, ...]) -> str:
+        """The state of a section in one word, the worst of its cases."""
+        states = {self.state(case, f) for check in checks for case, f in self.findings(check)}
+        for state, word in (
+            ("DIFFER", "DIFFERS"),
+            ("missing", "missing"),
+            ("could not be asked", "missing"),
+            ("compared nothing", "missing"),
+            ("differ as declared", "declared"),
+            ("differ by the reference's fault", "ok, reference at fault"),
+            ("agree", "ok"),
+        ):
+            if state in states:
+                return word
+        return "missing"
+
+    @property
+    def reference_location(self) -> str:
+        """``file:line`` of the reference's main object, as the lock check found it."""
+        return str(self.fact("references", "location") or "unknown")
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The findings worth acting on, worst first."""
+        rows = [
+            self._row(d.finding.severity, describe(d.finding), d.case.id)
+            for d in sorted(self.verdict.buggy, key=lambda d: d.case.id)
+        ]
+        rows += [self._row(Severity.MUST_FIX, f"unproven: {why}", case) for case, why in self.verdict.unproven]
+        for decided in self.verdict.reference_faults:
+            text = f"the reference is at fault: {reference_fault(decided.finding)}"
+            rows.append(self._row(Severity.NICE_TO_HAVE, text, decided.case.id))
+        for case, finding in self.findings("references"):
+            if finding is not None and finding.facts.get("author") == "not pinned to a commit":
+                text = "no commit of the authors' code is recorded, so that link is not pinned"
+                rows.append(self._row(Severity.NICE_TO_HAVE, text, case.id))
+        for _, finding in self.all_facts("forward", "nan_on_both_sides"):
+            rows.append(self._row(Severity.NICE_TO_HAVE, "NaN on both sides at the same place", finding.case))
+        return tuple(sorted(rows, key=lambda row: row.severity is not Severity.MUST_FIX))
+
+    def _row(self, severity: Severity, text: str, case: str) -> Row:
+        return Row(severity, self.name, text, self.entry.location, self.reference_location, case)
+
+    def declared(self, scope: bool) -> list[tuple[Deviation, tuple[str, ...]]]:
+        """Declared deviations, or the scope cuts among them."""
+        return [(d, where) for d, where in self.verdict.declared if d.scope is scope]
+
+
+def describe(finding: Finding) -> str:
+    """A difference in words that are the same on every machine: figures stay in the raw evidence."""
+    if finding.numeric:
+        return f"{finding.what} differs beyond the limit (figures: reproduce the case)"
+    return f"{finding.what}: got {finding.got}, want {finding.want}"
+
+
+def reference_fault(finding: Finding) -> str:
+    """What the reference does wrong, in words."""
+    if finding.fault is Fault.REFERENCE:
+        return (
+            f"at this point its {finding.what} is NaN or jumps under a nudge of a few roundings, so it states nothing"
+        )
+    told = describe(finding)
+    return f"the closed form agrees with the subject, not with it ({told})"
+
+
+def label_counts(views: tuple[View, ...]) -> str:
+    """``4 CORRECT, 1 BUGGY``, the worst first."""
+    counts = {label: sum(v.verdict.label is label for v in views) for label in Label}
+    return ", ".join(f"{n} {label}" for label, n in counts.items() if n) or "nothing audited"
