@@ -6,9 +6,10 @@ from variants.ia3 import IA3Config
 from variants.ia3_ff import IA3FFConfig
 from variants.lora import LoRAConfig
 from variants.registry import VARIANTS, by_name, config_for
-from variants.runtime.attach import Attachment, attach, attachments, detach
+from variants.runtime.attach import attach, detach
 from variants.runtime.checkpoint import load, save
 from variants.runtime.errors import AdapterError
+from variants.runtime.state import Attachment, attachments
 from variants.runtime.targets import Targets
 
 __all__ = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from variants.runtime.calibrate import Statistic
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.spec import TensorSpec
@@ -17,23 +19,38 @@ class Adapter(nn.Module):
     """One adapter on one linear layer ``y = x W^T + b``, with ``W: (d_out, d_in)``.
 
     A variant names its tensors in ``specs`` and overrides ``change_input`` (runs before the layer) or
-    ``change_output`` (runs after it). The adapter is a child of the layer called ``adapter``: it moves, casts, copies
-    and pickles with it, and its tensors are in the layer's ``state_dict``.
+    ``change_output`` (runs after it). Values that belong together come from ``initial``; a method that takes a part of
+    the weight over gives what is left of it in ``residual``; one that looks at data names a ``statistic``. The adapter
+    is a child of the layer called ``adapter``: it moves, casts, copies and pickles with it, and its tensors are in the
+    layer's ``state_dict``.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type[AdapterConfig]]
 
-    def __init__(self, config: Any, layer: nn.Module) -> None:
+    def __init__(
+        self,
+        config: Any,
+        layer: nn.Module,
+        *,
+        statistic: Any = None,
+        values: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Build for ``layer`` without touching it. ``values`` (from a file) take the place of every initial value."""
         super().__init__()
         self.config = config
+        self.original: Tensor | None = None
         self.d_in: int = layer.in_features  # type: ignore[assignment]
         self.d_out: int = layer.out_features  # type: ignore[assignment]
         self._handles: list[RemovableHandle] = []
         self.check_layer(layer)
         weight: Tensor = layer.weight  # type: ignore[assignment]
+        given = self.initial(layer, statistic) if values is None else values
         for name, spec in self.specs(config, self.d_in, self.d_out).items():
-            value = spec.make(layer, config.torch_dtype, weight.device)
+            if name in given:
+                value = given[name].detach().to(weight.device, config.torch_dtype, copy=True)
+            else:
+                value = spec.make(layer, config.torch_dtype, weight.device)
             if spec.buffer:
                 self.register_buffer(name, value, persistent=True)
             else:
@@ -45,8 +62,29 @@ class Adapter(nn.Module):
         """Every tensor of the adapter under the name the formula gives it."""
         raise NotImplementedError
 
+    @classmethod
+    def statistic(cls, config: Any, layer: nn.Module) -> Statistic | None:
+        """What to gather about the layer's inputs during calibration; None for a method that looks at no data."""
+        return None
+
+    @classmethod
+    def assign(cls, config: Any, layers: Mapping[str, nn.Module], statistics: Mapping[str, Any]) -> dict[str, Any]:
+        """A config per layer, by name; a layer that is left out gets no adapter. The same for all by default."""
+        return dict.fromkeys(layers, config)
+
     def check_layer(self, layer: nn.Module) -> None:
         """Raise ``AdapterError`` when the method cannot work on this layer. Nothing to check by default."""
+
+    def initial(self, layer: nn.Module, statistic: Any) -> dict[str, Tensor]:
+        """Initial values that are computed together; the other tensors start as their spec says."""
+        return {}
+
+    def residual(self, W: Tensor) -> Tensor | None:
+        """What the layer's weight becomes while the adapter is on, from the original ``W`` and the stored tensors.
+
+        None leaves the weight alone.
+        """
+        return None
 
     def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
         """What the layer sees in place of ``x: (..., d_in)``; same shape and dtype."""
@@ -55,6 +93,18 @@ class Adapter(nn.Module):
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """What the layer gives in place of ``y: (..., d_out)``; same shape and dtype."""
         raise NotImplementedError
+
+    def require_float_weight(self, layer: nn.Module) -> None:
+        """Refuse a quantised weight, for the methods that decompose it."""
+        weight: Tensor = layer.weight  # type: ignore[assignment]
+        plain = weight.is_floating_point() and weight.shape == (self.d_out, self.d_in)
+        if not (isinstance(layer, nn.Linear) and plain):
+            raise AdapterError(
+                got=f"{type(layer).__name__} with a {weight.dtype} weight of shape {tuple(weight.shape)}",
+                want="an nn.Linear with a plain floating-point weight",
+                where=self.name,
+                fix="Attach before quantising, or choose a method that leaves the weight alone.",
+            )
 
     def require_rank_at_most(self, limit: int, why: str) -> None:
         """Refuse a rank beyond the spectrum, for the methods that have one."""

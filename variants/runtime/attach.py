@@ -3,67 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import nn
 
 from variants.runtime.adapter import Adapter
+from variants.runtime.calibrate import Statistic, gather
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
-
-CHILD = "adapter"
-STATE = "_attached_adapters"
-
-
-@dataclass
-class Attachment:
-    """One adapter on a model: its name, its config and the layers it sits on, by their names in the model."""
-
-    name: str
-    variant: type[Adapter]
-    config: AdapterConfig
-    fingerprints: dict[str, str]
-    layers: dict[str, Adapter]
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """The trainable parameters of this adapter, for an optimiser."""
-        return (p for adapter in self.layers.values() for p in adapter.parameters() if p.requires_grad)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of this adapter under ``<layer>.<tensor>``, parameters and persistent buffers."""
-        return {
-            f"{layer}.{key}": t for layer, a in self.layers.items() for key, t in a.state_dict(keep_vars=True).items()
-        }
-
-
-@dataclass
-class ModelState:
-    """What a model with adapters remembers: whether each base parameter was trainable before an adapter froze it."""
-
-    trainable: dict[str, bool] = field(default_factory=dict)
-    attachments: dict[str, Attachment] = field(default_factory=dict)
-
-
-def attachments(model: nn.Module) -> dict[str, Attachment]:
-    """The adapters on this model by name; empty for a plain model."""
-    state: ModelState | None = model.__dict__.get(STATE)
-    return {} if state is None else state.attachments
+from variants.runtime.refuse import find_free_targets, refuse_other_config, refuse_tied
+from variants.runtime.state import CHILD, STATE, Attachment, ModelState, attachments, weight_of
 
 
 def attach(
     model: nn.Module,
     config: AdapterConfig,
     *,
+    calibration: Iterable[Any] | None = None,
     name: str | None = None,
     variant: type[Adapter] | None = None,
 ) -> Attachment:
     """Put an adapter on every target of ``model``, freeze the base, and return the handle.
 
     Several adapters may sit on disjoint targets of one model; each needs a ``name`` of its own (the variant's by
-    default). ``variant`` takes a class of your own in place of the registered one for this config. Random initial
+    default). ``calibration``: batches for the methods that look at data; the model runs over them as it is before the
+    call. ``variant`` takes a class of your own in place of the registered one for this config. Random initial
     values come from torch's global generator.
 
     Raises ``AdapterError``: unknown config, no target, a target that already has an adapter, a name in use, weights
@@ -73,30 +39,56 @@ def attach(
         from variants.registry import variant_for
 
         variant = variant_for(config)
-    _refuse_other_config(variant, config)
+    refuse_other_config(variant, config)
     name = variant.name if name is None else name
-    _refuse_taken_name(model, name)
-    _refuse_foreign_state(model)
-    targets = config.targets.find(model)
-    for target, layer in targets.items():
-        _refuse_unusable(target, layer)
+    targets = find_free_targets(model, config, name)
 
     # Everything that can fail for the user's reasons fails here, before the model is touched.
-    built = {target: _build(variant, config, target, layer) for target, layer in targets.items()}
+    statistics = _calibrate(model, variant, config, targets, calibration)
+    built = {
+        target: build(variant, each, target, targets[target], statistic=statistics.get(target))
+        for target, each in variant.assign(config, targets, statistics).items()
+    }
+    return place(
+        model, name, variant, config, built, left_out=tuple(target for target in targets if target not in built)
+    )
+
+
+def place(
+    model: nn.Module,
+    name: str,
+    variant: type[Adapter],
+    config: AdapterConfig,
+    built: dict[str, Adapter],
+    *,
+    left_out: tuple[str, ...] = (),
+) -> Attachment:
+    """Put adapters that are built on their layers, all or none, and freeze the base."""
+    targets = {target: model.get_submodule(target) for target in built}
     prints = {target: fingerprint(layer) for target, layer in targets.items()}
+    residuals = {target: adapter.residual(weight_of(targets[target]).detach()) for target, adapter in built.items()}
+    for target, residual in residuals.items():
+        if residual is not None:
+            refuse_tied(model, target)
 
     state = model.__dict__.get(STATE) or ModelState()
     try:
         for target, adapter in built.items():
             targets[target].add_module(CHILD, adapter)
             adapter.hook(targets[target])
+            residual = residuals[target]
+            if residual is not None:
+                weight = weight_of(targets[target])
+                adapter.original = weight.detach().clone()
+                with torch.no_grad():
+                    weight.copy_(residual)
     except BaseException:
         _take_off(model, built.values())
         raise
     for key, parameter in _base_parameters(model).items():
         state.trainable.setdefault(key, parameter.requires_grad)
         parameter.requires_grad_(False)
-    attachment = Attachment(name, variant, config, prints, built)
+    attachment = Attachment(name, variant, config, prints, built, left_out)
     state.attachments[name] = attachment
     model.__dict__[STATE] = state
     return attachment
@@ -125,7 +117,7 @@ def detach(model: nn.Module, name: str | None = None) -> None:
 
 def fingerprint(layer: nn.Module) -> str:
     """SHA-256 of the weight's dtype, shape and bytes: which base an adapter belongs to."""
-    weight: Tensor = layer.weight.detach().cpu().contiguous()  # type: ignore[operator]
+    weight = weight_of(layer).detach().cpu().contiguous()
     digest = hashlib.sha256(f"{weight.dtype} {tuple(weight.shape)} ".encode())
     digest.update(weight.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -136,9 +128,10 @@ def _base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {key: p for key, p in model.named_parameters() if id(p) not in of_adapters}
 
 
-def _build(variant: type[Adapter], config: AdapterConfig, target: str, layer: nn.Module) -> Adapter:
+def build(variant: type[Adapter], config: AdapterConfig, target: str, layer: nn.Module, **given: Any) -> Adapter:
+    """One adapter for one layer, which is left alone; errors name the target."""
     try:
-        return variant(config, layer)
+        return variant(config, layer, **given)
     except AdapterError as error:  # which knows the layer's shape, but not its name
         where = f"{error.where}, attach to {target}"
         raise AdapterError(got=error.got, want=error.want, where=where, fix=error.fix) from None
@@ -151,64 +144,35 @@ def _take_off(model: nn.Module, adapters: Iterable[Adapter]) -> None:
         adapter.unhook()
         gone.add(id(adapter))
     for module in list(model.modules()):
-        if id(module._modules.get(CHILD)) in gone:
+        child = module._modules.get(CHILD)
+        if isinstance(child, Adapter) and id(child) in gone:
+            if child.original is not None:
+                with torch.no_grad():
+                    weight_of(module).copy_(child.original)
             del module._modules[CHILD]
 
 
-def _refuse_other_config(variant: type[Adapter], config: AdapterConfig) -> None:
-    if not isinstance(config, variant.Config):
+def _calibrate(
+    model: nn.Module,
+    variant: type[Adapter],
+    config: AdapterConfig,
+    targets: dict[str, nn.Module],
+    calibration: Iterable[Any] | None,
+) -> dict[str, Statistic]:
+    wants = {target: layer for target, layer in targets.items() if variant.statistic(config, layer) is not None}
+    if calibration is None:
+        return {}
+    if not wants:
         raise AdapterError(
-            got=f"a {type(config).__name__}",
-            want=f"a {variant.Config.__name__}",
-            where=f"attach(variant={variant.__name__})",
-            fix="Pass the config class of this variant.",
-        )
-
-
-def _refuse_taken_name(model: nn.Module, name: str) -> None:
-    if name in attachments(model):
-        raise AdapterError(
-            got=f"a second adapter named {name!r}",
-            want="a name that is not in use: " + ", ".join(attachments(model)),
+            got="calibration batches",
+            want=f"none: {variant.name} with this config looks at no data",
             where="attach",
-            fix="Pass another name=, or detach(model, name) first.",
+            fix="Leave calibration out, or choose the option that uses it.",
         )
 
+    def make(layer: nn.Module) -> Statistic:
+        statistic = variant.statistic(config, layer)
+        assert statistic is not None
+        return statistic
 
-def _refuse_foreign_state(model: nn.Module) -> None:
-    known = {id(a) for at in attachments(model).values() for a in at.layers.values()}
-    foreign = [name for name, m in model.named_modules() if isinstance(m, Adapter) and id(m) not in known]
-    if foreign:
-        raise AdapterError(
-            got=f"adapters attached through another module: {', '.join(foreign[:3])}",
-            want="all adapters attached through the same module",
-            where="attach",
-            fix="Attach to the module you attached to before, or detach there first.",
-        )
-
-
-def _refuse_unusable(target: str, layer: nn.Module) -> None:
-    weight: Tensor = layer.weight  # type: ignore[assignment]
-    if hasattr(layer, CHILD):
-        raise AdapterError(
-            got="a layer that already has an adapter",
-            want="each layer to have at most one",
-            where=f"attach to {target}",
-            fix="detach(model) first, or choose disjoint targets.",
-        )
-    if weight.is_meta or is_lazy(weight):
-        raise AdapterError(
-            got="a weight on the meta device" if weight.is_meta else "a lazy layer that has not seen its input yet",
-            want="weights that are there",
-            where=f"attach to {target}",
-            fix="Load the model's weights first, or run a lazy model once.",
-        )
-    # isfinite does not know the 8-bit floats.
-    values = weight.float() if weight.is_floating_point() and weight.itemsize == 1 else weight
-    if values.is_floating_point() and not torch.isfinite(values).all():
-        raise AdapterError(
-            got="NaN or infinity in the weight",
-            want="finite weights",
-            where=f"attach to {target}",
-            fix="Repair the base model; an adapter cannot mend it.",
-        )
+    return gather(model, wants, make, calibration)

@@ -15,9 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
-from variants.runtime.attach import Attachment, attach, attachments, fingerprint
+from variants.runtime.attach import build, fingerprint, place
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.refuse import find_free_targets
+from variants.runtime.state import Attachment, attachments
 
 FORMAT = 1
 FIX = "Load the right file onto the right base model."
@@ -32,14 +34,17 @@ def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None
     path = Path(path)
     attachment = _chosen(model, name)
     tensors = {key: t.detach().cpu().contiguous() for key, t in attachment.tensors().items()}
+    configs = {target: adapter.config for target, adapter in attachment.layers.items()}
     sizes = {target: (adapter.d_in, adapter.d_out) for target, adapter in attachment.layers.items()}
     fix = "Cast the model back, or attach with the dtype you want to save."
-    _require_specified(tensors, attachment.variant, attachment.config, sizes, where=f"save {path}", fix=fix)
+    _require_specified(tensors, attachment.variant, configs, sizes, where=f"save {path}", fix=fix)
     metadata = {
         "format": str(FORMAT),
         "variant": attachment.variant.name,
         "name": attachment.name,
         "config": json.dumps(attachment.config.to_json(), sort_keys=True),
+        "layers": json.dumps({target: each.to_json() for target, each in configs.items()}, sort_keys=True),
+        "left_out": json.dumps(sorted(attachment.left_out)),
         "base": json.dumps(attachment.fingerprints, sort_keys=True),
     }
     metadata["digest"] = digest(metadata, tensors)
@@ -61,9 +66,13 @@ def load(
     """
     path = Path(path)
     metadata, tensors = _read(path)
-    variant, config, saved_base = _understand(path, metadata, variant)
-    found = config.targets.find(model)
-    _require_same(set(found), set(saved_base), "target layers of this model", f"load {path}", FIX)
+    variant, config, configs, saved_base = _understand(path, metadata, variant)
+    name = metadata["name"] if name is None else name
+    found = find_free_targets(model, config, name)
+    left_out = tuple(json.loads(metadata["left_out"]))
+    _require_same(set(found) - set(left_out), set(saved_base), "target layers of this model", f"load {path}", FIX)
+    found = {target: layer for target, layer in found.items() if target not in left_out}
+    _require_same(set(configs), set(saved_base), "layers with a config", f"load {path}", FIX)
     for target, layer in found.items():
         if (here := fingerprint(layer)) != saved_base[target]:
             raise _error(
@@ -71,13 +80,15 @@ def load(
             )
 
     sizes = {target: (layer.in_features, layer.out_features) for target, layer in found.items()}
-    _require_specified(tensors, variant, config, sizes, where=f"load {path}", fix=FIX)  # type: ignore[arg-type]
-
-    attachment = attach(model, config, name=metadata["name"] if name is None else name, variant=variant)
-    with torch.no_grad():
-        for key, own in attachment.tensors().items():
-            own.copy_(tensors[key])
-    return attachment
+    _require_specified(tensors, variant, configs, sizes, where=f"load {path}", fix=FIX)  # type: ignore[arg-type]
+    values: dict[str, dict[str, Tensor]] = {target: {} for target in found}
+    for key, tensor in tensors.items():
+        target, _, tensor_name = key.rpartition(".")
+        values[target][tensor_name] = tensor
+    built = {
+        target: build(variant, configs[target], target, layer, values=values[target]) for target, layer in found.items()
+    }
+    return place(model, name, variant, config, built, left_out=left_out)
 
 
 def _chosen(model: nn.Module, name: str | None) -> Attachment:
@@ -104,7 +115,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if metadata.get("format", str(FORMAT)) != str(FORMAT):
         fix = "Load it with the version that wrote it."
         raise _error(path, f"format {metadata['format']}", f"format {FORMAT}", fix)
-    wanted = ("format", "variant", "name", "config", "base", "digest")
+    wanted = ("format", "variant", "name", "config", "layers", "left_out", "base", "digest")
     missing = [key for key in wanted if key not in metadata]
     if missing:
         raise _error(path, f"metadata without {', '.join(missing)}", "an adapter written by save()")
@@ -127,35 +138,41 @@ def digest(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
 
 def _understand(
     path: Path, metadata: dict[str, str], variant: type[Adapter] | None
-) -> tuple[type[Adapter], AdapterConfig, dict[str, str]]:
+) -> tuple[type[Adapter], AdapterConfig, dict[str, AdapterConfig], dict[str, str]]:
     from variants.registry import by_name
 
     try:
         variant = by_name(metadata["variant"]) if variant is None else variant
         config = variant.Config.from_json(json.loads(metadata["config"]))
         base = dict(json.loads(metadata["base"]))
+        configs = {t: variant.Config.from_json(each) for t, each in json.loads(metadata["layers"]).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         fix = "Load it with the version that wrote it, or pass variant= for a variant of your own."
         raise _error(path, f"metadata it cannot use ({error})", "a variant and a config known here", fix) from error
     if variant.name != metadata["variant"]:
         raise _error(path, f"variant {metadata['variant']!r}", f"{variant.name!r}, as asked for")
-    return variant, config, base
+    return variant, config, configs, base
 
 
 def _require_specified(
     tensors: dict[str, Tensor],
     variant: type[Adapter],
-    config: AdapterConfig,
+    configs: dict[str, AdapterConfig],
     sizes: dict[str, tuple[int, int]],
     *,
     where: str,
     fix: str,
 ) -> None:
-    """Exactly the tensors of the variant on layers of these ``(d_in, d_out)``, in the dtype of the config."""
-    specs = {f"{target}.{key}": s for target, size in sizes.items() for key, s in variant.specs(config, *size).items()}
+    """Exactly the tensors of the variant on layers of these ``(d_in, d_out)``, in the dtype of their configs."""
+    specs = {
+        f"{target}.{key}": (spec, configs[target].torch_dtype)
+        for target, size in sizes.items()
+        for key, spec in variant.specs(configs[target], *size).items()
+    }
     _require_same(set(tensors), set(specs), "tensors", where, fix)
     for key, t in tensors.items():
-        got, want = (tuple(t.shape), t.dtype), (tuple(specs[key].shape), config.torch_dtype)
+        spec, dtype = specs[key]
+        got, want = (tuple(t.shape), t.dtype), (tuple(spec.shape), dtype)
         if got != want:
             raise AdapterError(got=f"{key} with {got[0]}, {got[1]}", want=f"{want[0]}, {want[1]}", where=where, fix=fix)
 

@@ -110,7 +110,7 @@ class Targets:
             warnings.warn(
                 f"no role is known for the square layer(s) {_some(unknown)}: left out. Name them with "
                 "Targets(include=...) to adapt them.",
-                stacklevel=4,
+                stacklevel=5,
             )
         return {name: found[name] for name, role in roles.items() if role in self.roles}
 

@@ -1,0 +1,72 @@
+"""What is remembered about the adapters on a model: the handles, and what the base was like before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from variants.runtime.adapter import Adapter
+from variants.runtime.config import AdapterConfig
+from variants.runtime.errors import AdapterError
+
+CHILD = "adapter"
+STATE = "_attached_adapters"
+
+
+@dataclass
+class Attachment:
+    """One adapter on a model: its name, its config and the layers it sits on, by their names in the model."""
+
+    name: str
+    variant: type[Adapter]
+    config: AdapterConfig
+    fingerprints: dict[str, str]
+    layers: dict[str, Adapter]
+    left_out: tuple[str, ...] = ()
+    """Targets to which the method gave no adapter (EVA may assign rank 0)."""
+
+    def steer(self, coeff: float) -> None:
+        """Set the steering coefficient of every layer; 0 is the base model. For the methods that have one."""
+        for layer, adapter in self.layers.items():
+            if not hasattr(adapter, "coeff"):
+                raise AdapterError(
+                    got=f"coeff={coeff} for {self.variant.name}",
+                    want="a method with a steering coefficient",
+                    where=f"steer at {layer}",
+                    fix="Use one of the antipasto variants.",
+                )
+        self.config.require_finite("coeff", coeff)
+        for adapter in self.layers.values():
+            adapter.coeff = float(coeff)  # type: ignore[assignment]
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The trainable parameters of this adapter, for an optimiser."""
+        return (p for adapter in self.layers.values() for p in adapter.parameters() if p.requires_grad)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of this adapter under ``<layer>.<tensor>``, parameters and persistent buffers."""
+        return {
+            f"{layer}.{key}": t for layer, a in self.layers.items() for key, t in a.state_dict(keep_vars=True).items()
+        }
+
+
+@dataclass
+class ModelState:
+    """What a model with adapters remembers: whether each base parameter was trainable before an adapter froze it."""
+
+    trainable: dict[str, bool] = field(default_factory=dict)
+    attachments: dict[str, Attachment] = field(default_factory=dict)
+
+
+def attachments(model: nn.Module) -> dict[str, Attachment]:
+    """The adapters on this model by name; empty for a plain model."""
+    state: ModelState | None = model.__dict__.get(STATE)
+    return {} if state is None else state.attachments
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """The layer's weight."""
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    return weight
