@@ -52,6 +52,9 @@ class DoRA(Adapter):
             "m": TensorSpec((d_out,), _row_norm_of_base),
         }
 
+    def check_layer(self, layer: nn.Module) -> None:
+        self.require_float_weight(layer)
+
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         dtype = self.A.dtype
         W: Tensor = layer.weight.to(dtype)  # type: ignore[assignment]
@@ -64,7 +67,7 @@ class DoRA(Adapter):
         if self.training and self.config.dropout > 0:
             Wx = F.linear(dropped, W)
         else:
-            b: Tensor | None = layer.bias  # type: ignore[assignment]
+            b: Tensor | None = getattr(layer, "bias", None)
             Wx = y.to(dtype) if b is None else y.to(dtype) - b.to(dtype)
         update = s * F.linear(F.linear(dropped, self.A), self.B)
         return (y + (factor - 1) * Wx + factor * update).to(y.dtype)

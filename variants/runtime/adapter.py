@@ -48,6 +48,7 @@ class Adapter(nn.Module):
         given = self.initial(layer, statistic) if values is None else values
         for name, spec in self.specs(config, self.d_in, self.d_out).items():
             if name in given:
+                spec.require_shape(given[name])
                 value = given[name].detach().to(weight.device, config.torch_dtype, copy=True)
             else:
                 value = spec.make(layer, config.torch_dtype, weight.device)
@@ -98,10 +99,10 @@ class Adapter(nn.Module):
         """Refuse a quantised weight, for the methods that decompose it."""
         weight: Tensor = layer.weight  # type: ignore[assignment]
         plain = weight.is_floating_point() and weight.shape == (self.d_out, self.d_in)
-        if not (isinstance(layer, nn.Linear) and plain):
+        if not plain:
             raise AdapterError(
                 got=f"{type(layer).__name__} with a {weight.dtype} weight of shape {tuple(weight.shape)}",
-                want="an nn.Linear with a plain floating-point weight",
+                want=f"a plain floating-point weight of shape {(self.d_out, self.d_in)}",
                 where=self.name,
                 fix="Attach before quantising, or choose a method that leaves the weight alone.",
             )

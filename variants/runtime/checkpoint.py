@@ -66,10 +66,9 @@ def load(
     """
     path = Path(path)
     metadata, tensors = _read(path)
-    variant, config, configs, saved_base = _understand(path, metadata, variant)
+    variant, config, configs, saved_base, left_out = _understand(path, metadata, variant)
     name = metadata["name"] if name is None else name
     found = find_free_targets(model, config, name)
-    left_out = tuple(json.loads(metadata["left_out"]))
     _require_same(set(found) - set(left_out), set(saved_base), "target layers of this model", f"load {path}", FIX)
     found = {target: layer for target, layer in found.items() if target not in left_out}
     _require_same(set(configs), set(saved_base), "layers with a config", f"load {path}", FIX)
@@ -138,20 +137,21 @@ def digest(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
 
 def _understand(
     path: Path, metadata: dict[str, str], variant: type[Adapter] | None
-) -> tuple[type[Adapter], AdapterConfig, dict[str, AdapterConfig], dict[str, str]]:
+) -> tuple[type[Adapter], AdapterConfig, dict[str, AdapterConfig], dict[str, str], tuple[str, ...]]:
     from variants.registry import by_name
 
     try:
         variant = by_name(metadata["variant"]) if variant is None else variant
         config = variant.Config.from_json(json.loads(metadata["config"]))
         base = dict(json.loads(metadata["base"]))
+        left_out = tuple(json.loads(metadata["left_out"]))
         configs = {t: variant.Config.from_json(each) for t, each in json.loads(metadata["layers"]).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         fix = "Load it with the version that wrote it, or pass variant= for a variant of your own."
         raise _error(path, f"metadata it cannot use ({error})", "a variant and a config known here", fix) from error
     if variant.name != metadata["variant"]:
         raise _error(path, f"variant {metadata['variant']!r}", f"{variant.name!r}, as asked for")
-    return variant, config, configs, base
+    return variant, config, configs, base, left_out
 
 
 def _require_specified(

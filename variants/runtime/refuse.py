@@ -35,8 +35,13 @@ def refuse_other_config(variant: type[Adapter], config: AdapterConfig) -> None:
 
 def refuse_tied(model: nn.Module, target: str) -> None:
     """Replacing a shared weight would change the other module too."""
-    weight = weight_of(model.get_submodule(target))
-    sharers = [n for n, p in model.named_parameters(remove_duplicate=False) if p is weight and n != f"{target}.weight"]
+    layer = model.get_submodule(target)
+    weight = weight_of(layer)
+    sharers = [
+        name
+        for name, module in model.named_modules()
+        if module is not layer and any(p is weight for p in module.parameters(recurse=False))
+    ]
     if sharers:
         raise AdapterError(
             got=f"a weight that is tied to {', '.join(sharers)}",

@@ -58,13 +58,17 @@ class TensorSpec:
         wide = torch.promote_types(dtype, torch.float32)
         with torch.device("cpu"):
             value = MODES[self.initial](shape, wide) if isinstance(self.initial, str) else self.initial(shape, layer)
-        if not isinstance(value, Tensor) or value.shape != shape:
+        self.require_shape(value)
+        # A copy: a callable may return a view of the layer's own weight, and training must not write there.
+        return value.detach().to(device=device, dtype=dtype).clone(memory_format=torch.contiguous_format)
+
+    def require_shape(self, value: object) -> None:
+        """Refuse an initial value that is no tensor of this shape."""
+        if not isinstance(value, Tensor) or value.shape != self.shape:
             got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
             raise AdapterError(
                 got=f"an initial value of {got}",
-                want=f"a tensor of shape {tuple(shape)}",
-                where="TensorSpec.make",
+                want=f"a tensor of shape {tuple(self.shape)}",
+                where="TensorSpec",
                 fix="Let the initial-value callable return a tensor of the shape it was given.",
             )
-        # A copy: a callable may return a view of the layer's own weight, and training must not write there.
-        return value.detach().to(device=device, dtype=dtype).clone(memory_format=torch.contiguous_format)

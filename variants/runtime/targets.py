@@ -81,6 +81,9 @@ class Targets:
         else:
             head = _output_head(model)
             found = {name: m for name, m in kept.items() if m is not head and not _is_bypassed(model, name)}
+        idle = [p for p in self.include if not any(_matches(name, p) for name in candidates)]
+        if idle and found:
+            raise _bad("include", idle, f"patterns that match a linear-like module ({_some(list(candidates))})")
         if self.layers is not None:
             found = self._on_layers(found, candidates)
         if self.roles:
