@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from typing import Self
 
 from conformance.evidence import Evidence
 
@@ -35,12 +36,21 @@ class Progress:
 
 
 class Background:
-    """A call that runs while this thread imports what it needs to judge."""
+    """A call that runs while this thread imports what it needs to judge. Leaving the context waits for it.
+
+    A process that were left behind would go on writing where the next run reads.
+    """
 
     def __init__(self, call: Callable[[], Evidence]) -> None:
         self._found: Evidence | None = None
         self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._thread.join()
 
     def _run(self, call: Callable[[], Evidence]) -> None:
         self._found = call()

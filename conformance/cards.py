@@ -10,10 +10,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from conformance.entry import Entry
+from conformance.gate import RESULTS
 from conformance.model import Case, Verdict
 from conformance.view import SECTIONS, View, label_counts
 
-RESULTS = "results.json"
 INDEX = "index.md"
 FORMAT = 1
 TEMPLATES = Path(__file__).with_name("templates")

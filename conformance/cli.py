@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 WORK = Path(".conformance")
 """Where raw evidence and the cards of partial audits go. Not committed."""
@@ -26,12 +27,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="conformance", description="Measure adapter variants against their references and write verdict cards."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    entries: Any = {"metavar": "MODULE:ATTRIBUTE", "help": "audit this tuple of entries instead of the roster"}
 
     run = commands.add_parser("run", help="audit every variant through pytest, render reports/, and gate")
     run.add_argument("--workers", type=_positive, default=2, help="pytest-xdist workers (default 2)")
     run.add_argument("--reports", type=Path, default=Path("reports"), help="where the cards go (default reports/)")
     run.add_argument("--against", default="HEAD", metavar="REV", help="git revision whose verdicts may not get worse")
     run.add_argument("--online", action="store_true", help="also follow the references' links")
+    run.add_argument("--entries", **entries)
     run.set_defaults(command=_run)
 
     audit = commands.add_parser("audit", help="audit some variants without pytest; nothing committed is touched")
@@ -41,25 +44,30 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=WORK / "reports", help="where the cards go (default .conformance/reports)"
     )
     audit.add_argument("--online", action="store_true", help="also follow the references' links")
+    audit.add_argument("--entries", **entries)
     audit.set_defaults(command=_audit)
 
     listing = commands.add_parser("list", help="list the variants, or the planned cases of some")
     listing.add_argument("variants", nargs="*", metavar="VARIANT")
+    listing.add_argument("--entries", **entries)
     listing.set_defaults(command=_list)
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
+    from conformance import gate
     from conformance.background import Background
     from conformance.collect import through_pytest
 
-    found_later = Background(lambda: through_pytest(WORK / "evidence.jsonl", workers=options.workers))
-    from conformance import gate, report
-    from conformance.roster import ENTRIES
-
     committed = gate.committed_labels(options.reports, options.against)
-    found = found_later.result()
-    shown = report.judged(ENTRIES, found)
+    file = WORK / "evidence.jsonl"
+    with Background(lambda: through_pytest(file, workers=options.workers, entries=options.entries)) as child:
+        from conformance import report
+        from conformance.select import entries_at
+
+        entries = entries_at(options.entries)
+        found = child.result()
+    shown = report.judged(entries, found)
     files = report.render(shown)
     stale = gate.stale_files(options.reports, files)
     report.write(options.reports, files)
@@ -67,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
     closed = gate.check(tuple(v.verdict for v in shown), committed, stale)
     for reason in closed.reasons:
         print(f"GATE: {reason}", file=sys.stderr)
-    return max(closed.status, report.print_online(ENTRIES) if options.online else 0)
+    return max(closed.status, report.print_online(entries) if options.online else 0)
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -77,15 +85,17 @@ def _audit(options: argparse.Namespace) -> int:
     progress = Progress()
     if options.case and not options.variants:
         options.variants = [options.case.split("/")[0]]
-    child = Background(lambda: in_a_child(options.variants, options.case, progress.step))
-    from conformance import report
-    from conformance.select import choose, plan_for
+    with Background(
+        lambda: in_a_child(options.variants, options.case, progress.step, entries=options.entries)
+    ) as child:
+        from conformance import report
+        from conformance.select import choose, entries_at, plan_for
 
-    entries = choose(options.variants)
-    plan = plan_for(options.variants, options.case)
-    progress.start(len(plan))
-    found = child.result()
-    progress.end()
+        entries = choose(options.variants, entries_at(options.entries))
+        plan = plan_for(options.variants, options.case, entries)
+        progress.start(len(plan))
+        found = child.result()
+        progress.end()
     online = report.print_online(entries) if options.online else 0
     if options.case:
         return max(report.print_case(plan[0], found), online)
@@ -96,13 +106,14 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from conformance.select import choose, plan_for
+    from conformance.select import entries_at, plan_for
 
+    entries = entries_at(options.entries)
     if options.variants:
-        for planned in plan_for(options.variants):
+        for planned in plan_for(options.variants, entries=entries):
             print(planned.case.id)
     else:
-        for entry in choose([]):
+        for entry in entries:
             print(f"{entry.name:12} {entry.location}")
     return 0
 

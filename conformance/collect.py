@@ -21,11 +21,21 @@ DRIVER = Path(__file__).with_name("pytest_driver.py")
 
 
 def in_a_child(
-    names: Sequence[str], case: str | None, on_finding: Callable[[int], None], *, limit: float = CASE_SECONDS
+    names: Sequence[str],
+    case: str | None,
+    on_finding: Callable[[int], None],
+    *,
+    entries: str | None = None,
+    limit: float = CASE_SECONDS,
 ) -> Evidence:
-    """Run the cases in a child process; a child that dies or is silent for ``limit`` seconds leaves gaps, no more."""
-    command = [sys.executable, "-m", "conformance.worker", *names, *(["--case", case] if case else [])]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """Run the cases in a child process; a child that dies or is silent for ``limit`` seconds leaves gaps, no more.
+
+    ``entries``: ``MODULE:ATTRIBUTE`` of whom to audit instead of the roster.
+    """
+    command = [sys.executable, "-m", "conformance.worker", *names]
+    command += [*(["--case", case] if case else []), *(["--entries", entries] if entries else [])]
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", env=_environment())
     lines: queue.Queue[str | None] = queue.Queue()
     complaints: list[str] = []
     readers = [
@@ -45,7 +55,12 @@ def in_a_child(
             break
         if line is None:
             break
-        rows.append(json.loads(line))
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # half a line, from a child that died while it wrote
+            broken = "the process that ran the cases died while it answered"
+            child.kill()
+            break
         on_finding(len(rows) - 1)
     status = child.wait()
     readers[1].join(timeout=5)
@@ -61,7 +76,9 @@ def in_a_child(
     return Evidence(gathered.findings, broken or gathered.broken)
 
 
-def through_pytest(file: Path, *, workers: int, limit: float = CASE_SECONDS, extra: Sequence[str] = ()) -> Evidence:
+def through_pytest(
+    file: Path, *, workers: int, entries: str | None = None, limit: float = CASE_SECONDS, extra: Sequence[str] = ()
+) -> Evidence:
     """Run every case through pytest with ``workers`` xdist workers; the evidence goes to ``file`` (removed first).
 
     pytest's own exit status is not looked at: a test that did not run shows as evidence that is not there.
@@ -69,12 +86,21 @@ def through_pytest(file: Path, *, workers: int, limit: float = CASE_SECONDS, ext
     file.unlink(missing_ok=True)
     command = [
         *(sys.executable, "-m", "pytest", str(DRIVER), "-p", "conformance.pytest_plugin", f"--evidence={file}"),
+        *([f"--entries={entries}"] if entries else []),
+        *("-p", "xdist", "-p", "pytest_timeout"),
         *("-c", os.devnull, f"--rootdir={DRIVER.parent}", "-p", "no:cacheprovider", "-q", "--no-header", "-rN"),
         *("-n", str(workers), "--dist", "loadgroup", f"--timeout={limit:g}", "--timeout-method=thread"),
         *extra,
     ]
-    subprocess.run(command, check=False, env={**os.environ, "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""})
+    subprocess.run(command, check=False, env=_environment())
     return evidence.read(file)
+
+
+def _environment() -> dict[str, str]:
+    """What a child imports is what this process would; the user's pytest settings and plugins stay out of it."""
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    imports = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    return {**os.environ, **imports, "PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 def _pump(stream, lines: queue.Queue[str | None]) -> None:  # type: ignore[no-untyped-def]

@@ -14,6 +14,9 @@ from conformance.model import Fault, Finding, Outcome, Severity
 EXACT_K = 4096
 """Limit of the float64 comparisons in units of eps * scale: 9.1e-13 relative."""
 
+ROUNDED_K = 16
+"""The same in a lower precision, where only stored values are compared this way: 1.9e-6 relative in float32."""
+
 BARE_EPS_SHARE = 0.35
 LOW_PRECISION_FACTOR = 1.5
 """In low precision the root-mean-square error may be this many times the reference's own, plus ``BARE_EPS_SHARE`` of a
@@ -35,18 +38,19 @@ class Comparison:
     numeric: bool = False
     """Whether got and want are measured figures, which differ a little from machine to machine."""
     nans: int = 0
-    """NaN on both sides at the same place: neither agreement nor difference, and reported."""
+    """How many were NaN (in low precision: not finite) on both sides at the same place, and so not compared."""
 
     @property
     def badness(self) -> float:
         """How far beyond the limit, for picking the one to report."""
         if self.agrees:
             return -1.0
-        return self.error / self.limit if self.limit else float("inf")
+        share = self.error / self.limit if self.limit else float("inf")
+        return share if share == share else float("inf")
 
 
 def close(got: Tensor | None, want: Tensor | None, what: str, *, scale: float | None = None) -> Comparison:
-    """Equal up to ``EXACT_K * eps(want.dtype) * scale``; ``scale`` is the largest ``|want|`` unless given.
+    """Equal up to ``EXACT_K * eps * scale`` (``ROUNDED_K`` below float64). ``scale``: largest ``|want|`` unless given.
 
     Shapes and dtypes must be equal. A NaN agrees only with a NaN at the same place, and infinities with themselves.
     """
@@ -58,12 +62,12 @@ def close(got: Tensor | None, want: Tensor | None, what: str, *, scale: float | 
         return same(str(got.dtype), str(want.dtype), f"{what}: dtype")
     if want.numel() == 0:
         return Comparison(what, 0, True)
-    eps = torch.finfo(want.dtype).eps
+    rounding = (EXACT_K if want.dtype == torch.float64 else ROUNDED_K) * torch.finfo(want.dtype).eps
     got, want = got.detach().double(), want.detach().double()
     finite = torch.isfinite(want)
     if scale is None:
         scale = want[finite].abs().max().item() if finite.any() else 0.0
-    limit = EXACT_K * eps * scale
+    limit = rounding * scale
     gap = (got - want).abs()
     both_nan = got.isnan() & want.isnan()
     gap[(got == want) | both_nan] = 0
@@ -86,17 +90,25 @@ def close(got: Tensor | None, want: Tensor | None, what: str, *, scale: float | 
 
 
 def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str) -> Comparison:
-    """``got`` is about as near to the float64 ``truth`` as the reference's ``other`` is (root mean square errors)."""
+    """``got`` is about as near to the float64 ``truth`` as the reference's ``other`` is (root mean square errors).
+
+    Numbers that are not finite have no error: they must be the reference's own, at the same places.
+    """
     if got.dtype != other.dtype:
         return same(str(got.dtype), str(other.dtype), f"{what}: dtype")
     if got.shape != truth.shape:
         return same(tuple(got.shape), tuple(truth.shape), f"{what}: shape")
+    wild, known = _not_finite(got), _not_finite(other)
+    if wild != known:
+        return holds(False, f"{what}: numbers that are not finite", _brief(wild), _brief(known))
+    finite = torch.isfinite(other)
+    nans = other.numel() - int(finite.sum())
+    if nans == other.numel():
+        return Comparison(what, 0, True, nans=nans)
+    got, other, truth = got[finite], other[finite], truth[finite]
     eps = torch.finfo(got.dtype).eps
-    size = _rms(truth)
     own, theirs = _rms(got.double() - truth), _rms(other.double() - truth)
-    if own != own and theirs != theirs:
-        return same(_nan_places(got), _nan_places(other), f"{what}: NaN")
-    limit = LOW_PRECISION_FACTOR * theirs + BARE_EPS_SHARE * eps * size
+    limit = LOW_PRECISION_FACTOR * theirs + BARE_EPS_SHARE * eps * _rms(truth)
     return Comparison(
         what,
         got.numel(),
@@ -106,6 +118,7 @@ def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str) -> Compa
         got=f"error {own:.2g}",
         want=f"at most {limit:.2g} (reference {theirs:.2g})",
         numeric=True,
+        nans=nans,
     )
 
 
@@ -144,7 +157,7 @@ def conclude(
         sum(c.n for c in comparisons),
         worst.what,
         _finite(worst.error),
-        worst.limit,
+        _finite(worst.limit),
         worst.where,
         worst.got,
         worst.want,
@@ -163,8 +176,15 @@ def _rms(t: Tensor) -> float:
     return t.double().square().mean().sqrt().item()
 
 
-def _nan_places(t: Tensor) -> list[int]:
-    return t.isnan().reshape(-1).nonzero().reshape(-1).tolist()
+def _not_finite(t: Tensor) -> dict[int, str]:
+    """``nan``, ``inf`` or ``-inf`` by flat index."""
+    flat = t.detach().double().reshape(-1)
+    return {i: str(flat[i].item()) for i in (~torch.isfinite(flat)).nonzero().reshape(-1).tolist()}
+
+
+def _brief(places: dict[int, str]) -> str:
+    first = next(iter(places.items()), None)
+    return f"{len(places)}, the first {first[1]} at {first[0]}" if first else "none"
 
 
 def _place(index: int, shape: torch.Size) -> str:

@@ -36,11 +36,11 @@ def read(path: Path) -> Evidence:
     if not path.is_file():
         return Evidence({}, f"no evidence file at {path.name}: the run never ended")
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            return Evidence({}, "the evidence file is damaged")
+    except ValueError:  # not JSON, or not even text
+        return Evidence({}, "the evidence file is damaged")
     return gather(rows)
 
 
@@ -49,11 +49,14 @@ def gather(rows: Iterable[dict[str, Any]]) -> Evidence:
     rows = list(rows)
     if not rows or rows[0] != {"evidence": FORMAT}:
         return Evidence({}, f"the evidence does not start with its header (format {FORMAT})")
-    footer = rows[-1].get("end")
+    footer = rows[-1].get("end") if isinstance(rows[-1], dict) else None
     body = rows[1:] if footer is None else rows[1:-1]
     findings: dict[str, Finding] = {}
     for row in body:
-        finding = Finding.from_json(row)
+        try:
+            finding = Finding.from_json(row)
+        except (TypeError, ValueError, AttributeError):
+            return Evidence(findings, "the evidence is damaged: a row is no finding")
         if finding.case in findings:
             return Evidence(findings, f"two findings for {finding.case}")
         findings[finding.case] = finding

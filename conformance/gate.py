@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance.cards import RESULTS
 from conformance.judge import worse
 from conformance.model import Label, Verdict
+
+RESULTS = "results.json"
+"""The machine-readable results in the folder of the reports."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def check(verdicts: tuple[Verdict, ...], committed: Mapping[str, Label], stale: 
             reasons.append(f"{verdict.variant} is new and BUGGY: {verdict.reason}")
     gone = sorted(set(committed) - {v.variant for v in verdicts})
     reasons += [f"{name} has a committed verdict and was not audited" for name in gone]
-    reasons += [f"{path} is out of date: commit the one just rendered" for path in stale]
+    reasons += [f"{path} is out of date: commit what was just rendered" for path in stale]
     return Gate(tuple(reasons))
 
 
@@ -60,31 +62,55 @@ def committed_labels(reports: Path, revision: str) -> dict[str, Label]:
 
 def stale_files(reports: Path, files: Mapping[str, str]) -> tuple[str, ...]:
     """Rendered files that differ from the staged ones (outside git: those on disk), and cards of no variant."""
-    stale = [name for name, text in files.items() if committed_text(reports / name, "") != text]
-    leftovers = {p.name for p in reports.glob("*.md")} - set(files)
-    return tuple(f"{reports.name}/{name}" for name in sorted({*stale, *leftovers}))
+    stale = {name for name, text in files.items() if committed_text(reports / name, "") != text}
+    pattern = f":(glob){_from_folder(reports / '*.md')}"
+    staged = [Path(line).name for line in (_git(reports / RESULTS, "ls-files", "--", pattern) or "").splitlines()]
+    on_disk = [path.name for path in reports.glob("*.md")]
+    leftovers = {name for name in {*staged, *on_disk} - set(files) if is_card(name, committed_text(reports / name, ""))}
+    return tuple(f"{reports.name}/{name}" for name in sorted(stale | leftovers))
+
+
+def is_card(name: str, text: str | None) -> bool:
+    """Whether a file is a rendered card and not something else that somebody keeps in the folder."""
+    return text is not None and text.startswith(tuple(f"# {Path(name).stem}: {label}" for label in Label))
 
 
 def committed_text(path: Path, revision: str) -> str | None:
     """A file's contents at a git revision; the empty revision is the index. Outside git: what is on disk."""
     inside = _git(path, "rev-parse", "--is-inside-work-tree")
     if inside is None:
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        if revision not in ("", "HEAD"):
+            raise ValueError(f"--against: got {revision!r}, want none: {path.parent} is not in a git repository.")
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     if revision and _git(path, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") is None:
         if revision != "HEAD":
             raise ValueError(
                 f"--against: got {revision!r}, want a git revision that is there. Fetch it, or name another."
             )
         return None
-    return _git(path, "show", f"{revision}:./{path.name}")
+    return _git(path, "show", f"{revision}:{_from_folder(path)}")
 
 
 def _git(path: Path, *arguments: str) -> str | None:
-    folder = path.parent
-    if not folder.is_dir():
-        return None
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=_folder(path),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
     except OSError:
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def _folder(path: Path) -> Path:
+    """The nearest folder above a file that is there: the reports may have been deleted."""
+    return next(folder for folder in path.absolute().parents if folder.is_dir())
+
+
+def _from_folder(path: Path) -> str:
+    """The path as git wants it, seen from ``_folder``."""
+    return f"./{path.absolute().relative_to(_folder(path)).as_posix()}"

@@ -28,6 +28,9 @@ def judge(
     cases: dict[str, list[Case]] = {name: [] for name in names}
     for case in plan:
         cases.setdefault(case.variant, []).append(case)
+    strays = sorted(set(evidence) - {case.id for own in cases.values() for case in own})
+    if strays and not broken:
+        broken = f"there is evidence for a case that nobody planned ({strays[0]}), so it is of another plan"
     declared = tuple(deviations)
     return tuple(
         _judge_one(name, cases[name], evidence, [d for d in declared if d.variant == name], needed, broken)
@@ -61,12 +64,15 @@ def _judge_one(
             unproven.append((case.id, "planned, but no evidence arrived (crashed, hung, skipped or deselected)"))
             continue
         findings[case.id] = finding
+        if finding.case != case.id:
+            unproven.append((case.id, f"its evidence is that of another case ({finding.case})"))
+            continue
         matching = [d for d in deviations if fnmatchcase(case.id, d.cases)]
         if finding.outcome is Outcome.ERROR:
             unproven.append((case.id, f"{finding.what}: got {finding.got}, want {finding.want}"))
         elif finding.outcome is Outcome.NOT_APPLICABLE:
             unproven.append((case.id, "not applicable, and nobody declared why"))
-        elif finding.outcome is Outcome.AGREE and finding.n_compared == 0:
+        elif finding.outcome is Outcome.AGREE and finding.n_compared < 1:
             unproven.append((case.id, "compared nothing"))
         elif finding.outcome is Outcome.DIFFER:
             if matching:
@@ -76,7 +82,7 @@ def _judge_one(
                 faults.append(Decided(case, finding))
             else:
                 buggy.append(Decided(case, finding))
-    agreed = {c.check for c in cases if c.id in findings and findings[c.id].outcome is Outcome.AGREE}
+    agreed = {c.check for c in cases if c.id in findings and _proves(findings[c.id])}
     if cases:
         unproven += [(check, "no case of this check agreed") for check in needed if check not in agreed]
     for deviation, where in seen.items():
@@ -97,7 +103,11 @@ def _reference_is_at_fault(case: Case, finding: Finding, evidence: Mapping[str, 
     if kind == "closed":
         return False
     witness = evidence.get(Case(case.variant, f"closed:{method}", case.check, case.probe).id)
-    return witness is not None and witness.outcome is Outcome.AGREE and witness.n_compared > 0
+    return witness is not None and _proves(witness)
+
+
+def _proves(finding: Finding) -> bool:
+    return finding.outcome is Outcome.AGREE and finding.n_compared > 0
 
 
 def _label(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPException
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -20,7 +21,7 @@ SECONDS = 20
 
 @dataclass(frozen=True)
 class Followed:
-    """One link: what it is, whether it serves what the lock says, and what is wrong if not."""
+    """One link: what it is, whether it serves what the lock says, and in words what was seen there."""
 
     variant: str
     what: str
@@ -41,27 +42,32 @@ def follow(entries: Sequence[Entry], fetch: Fetch | None = None) -> tuple[Follow
 
 def _follow(variant: str, method: Method, get: Fetch) -> list[Followed]:
     lock = read_lock()
-    package = lock["packages"][method.live.package]
     rows = [_one(variant, "paper", method.paper.url, get, lambda page: _title_on(page, method.paper.title))]
     author = method.author
     if author.commit is None:
-        rows.append(_one(variant, "authors' repository", author.repo, get, lambda page: ""))
+        rows.append(_one(variant, "authors' repository", author.repo, get, lambda page: "", "reached"))
     else:
         url = _raw(author.repo, author.commit, author.path)
-        rows.append(_one(variant, "authors' code", url, get, lambda page: _same_file(page, author.sha256)))
-    for file in sorted({o.partition("::")[0] for o in method.live.objects}):
-        objects = [o for o in method.live.objects if o.startswith(file + "::")]
+        fine = "as locked" if author.sha256 else "reached; no hash of it is recorded"
+        rows.append(_one(variant, "authors' code", url, get, lambda page: _same_file(page, author.sha256), fine))
+    for file in sorted({o.partition("::")[0] for o in method.objects}):
+        objects = [o for o in method.objects if o.startswith(file + "::")]
+        name = file.split("/")[0]
+        package = lock["packages"][name]
         url = _raw(package["repo"], package["commit"], package["path_prefix"] + file)
-        rows.append(_one(variant, method.live.package, url, get, partial(_same_objects, objects, lock)))
+        rows.append(_one(variant, name, url, get, partial(_same_objects, objects, lock)))
     return rows
 
 
-def _one(variant: str, what: str, url: str, get: Fetch, problem: Callable[[str], str]) -> Followed:
+def _one(
+    variant: str, what: str, url: str, get: Fetch, problem: Callable[[str], str], fine: str = "as locked"
+) -> Followed:
     try:
-        state = problem(get(url))
-    except OSError as error:
+        page = get(url)
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that is none
         return Followed(variant, what, url, False, f"not reached: {error}")
-    return Followed(variant, what, url, not state, state or "as locked")
+    state = problem(page)
+    return Followed(variant, what, url, not state, state or fine)
 
 
 def _title_on(page: str, title: str) -> str:
@@ -79,8 +85,12 @@ def _same_file(page: str, sha256: str | None) -> str:
 
 def _same_objects(objects: list[str], lock: dict[str, Any], page: str) -> str:
     for object_id in objects:
-        found = source_of(page, object_id.partition("::")[2])
-        if found is None or sha(found.text) != lock["objects"][object_id]["sha256"]:
+        try:
+            found = source_of(page, object_id.partition("::")[2])
+        except (SyntaxError, ValueError):
+            return "the page is not a Python file"
+        known = lock["objects"].get(object_id)
+        if found is None or known is None or sha(found.text) != known["sha256"]:
             return f"{object_id} is not the locked one"
     return ""
 

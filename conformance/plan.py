@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from conformance.checks.check import Check
 from conformance.checks.registry import CHECKS
 from conformance.entry import Entry
 from conformance.model import Case, Probe
-from refs.reference import ClosedForm, Live
+from refs.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Planned:
 
     case: Case
     entry: Entry
-    reference: Live | ClosedForm
+    reference: Reference
     check: Check
     probe: Probe
 
@@ -29,12 +29,24 @@ def make_plan(entries: Iterable[Entry], checks: tuple[Check, ...] = CHECKS) -> t
         Planned(Case(entry.name, reference.id, check.name, probe.id), entry, reference, check, probe)
         for entry in entries
         if entry.method is not None
-        for reference in (entry.method.live, entry.method.closed)
+        for reference in entry.method.references
         for check in checks
-        for probe in check.probes(entry, reference)
+        for probe in _asked_of(reference, check.probes(entry, reference))
     ]
     planned.sort(key=lambda p: p.case.id)
     for one, two in zip(planned, planned[1:]):
         if one.case == two.case:
             raise ValueError(f"two probes of one check have the id {one.case.id}; make their fields differ")
     return tuple(planned)
+
+
+def _asked_of(reference: Reference, probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
+    """The probes with the reference's own options set, each once, and only those that it covers."""
+    adapted = []
+    for probe in probes:
+        if not probe.label:
+            options = tuple(sorted({**dict(reference.options), **dict(probe.options)}.items()))
+            probe = replace(probe, options=options)
+        if probe not in adapted and (probe.label or reference.covers(probe.settings)):
+            adapted.append(probe)
+    return tuple(adapted)

@@ -8,16 +8,19 @@ import pytest
 import torch
 
 from conformance.plan import Planned, make_plan
-from conformance.roster import ENTRIES
 from conformance.run import run_case
+from conformance.select import entries_at
 
 torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize(
-    "planned",
-    [pytest.param(p, id=p.case.id, marks=pytest.mark.xdist_group(p.case.variant)) for p in make_plan(ENTRIES)],
-)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The plan as parameters; one worker takes all cases of a variant."""
+    plan = make_plan(entries_at(metafunc.config.getoption("--entries")))
+    group = pytest.mark.xdist_group
+    metafunc.parametrize("planned", [pytest.param(p, id=p.case.id, marks=group(p.case.variant)) for p in plan])
+
+
 def test_case(planned: Planned, record_property) -> None:  # type: ignore[no-untyped-def]
     """Asks one question and hands the finding to the process that gathers the evidence."""
     record_property("finding", json.dumps(run_case(planned).to_json()))

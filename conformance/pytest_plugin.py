@@ -15,6 +15,7 @@ LETTERS = {Outcome.AGREE: ".", Outcome.DIFFER: "D", Outcome.NOT_APPLICABLE: "n",
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--evidence", help="where the evidence of the run goes")
+    parser.addoption("--entries", metavar="MODULE:ATTRIBUTE", help="whom to audit instead of the roster")
 
 
 def pytest_configure(config: pytest.Config) -> None:

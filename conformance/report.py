@@ -10,6 +10,7 @@ from conformance import cards
 from conformance.deviations import DEVIATIONS
 from conformance.entry import Entry
 from conformance.evidence import Evidence
+from conformance.gate import is_card
 from conformance.judge import judge
 from conformance.model import Label, Outcome, Severity
 from conformance.plan import Planned, make_plan
@@ -31,8 +32,9 @@ def render(shown: tuple[View, ...]) -> dict[str, str]:
 def write(folder: Path, files: dict[str, str]) -> None:
     """Put the files in ``folder`` and remove cards of variants that are gone."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in {p.name for p in folder.glob("*.md")} - set(files):
-        (folder / stale).unlink()
+    for path in folder.glob("*.md"):
+        if path.name not in files and is_card(path.name, path.read_text(encoding="utf-8", errors="replace")):
+            path.unlink()
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
@@ -75,7 +77,9 @@ def print_case(planned: Planned, found: Evidence) -> int:
     if finding.outcome is Outcome.DIFFER:
         print(f"  fault: {finding.fault}")
     print(f"  subject   {planned.entry.location}")
-    return 0 if finding.outcome is Outcome.AGREE and finding.n_compared else 1
+    if found.broken:
+        print(f"{finding.case}: not to be trusted: {found.broken}", file=sys.stderr)
+    return 0 if finding.outcome is Outcome.AGREE and finding.n_compared > 0 and not found.broken else 1
 
 
 def print_online(entries: Sequence[Entry]) -> int:

@@ -8,24 +8,27 @@ import torch
 
 from conformance.model import Finding, Outcome
 from conformance.plan import Planned
-from conformance.trial import SubjectFailed, Trial
+from conformance.trial import SubjectFailed, Trial, in_words
 
 
 def run_case(planned: Planned) -> Finding:
     """The finding of one case; never raises for a broken subject or reference."""
     trial = Trial(planned.entry, planned.reference, planned.probe, planned.check.name)
-    rng = torch.get_rng_state()
+    rng, dtype = torch.get_rng_state(), torch.get_default_dtype()
     try:
-        with warnings.catch_warnings():
+        # Foreign code may leave torch's global state changed; the next case must not be measured in that state.
+        with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")
-            return planned.check.run(trial)
+            finding = planned.check.run(trial)
+        if finding.case != trial.case:
+            raise ValueError(f"the check answered for {finding.case}")
+        return finding
     except SubjectFailed as failure:
         return Finding(
             trial.case, Outcome.DIFFER, 1, "it raised", got=str(failure), want="an answer, as the reference gives"
         )
     except Exception as error:
-        return Finding(
-            trial.case, Outcome.ERROR, what="could not ask", got=f"{type(error).__name__}: {error}", want="an answer"
-        )
+        return Finding(trial.case, Outcome.ERROR, what="could not ask", got=in_words(error), want="an answer")
     finally:
         torch.set_rng_state(rng)
+        torch.set_default_dtype(dtype)

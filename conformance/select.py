@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -14,6 +17,23 @@ class BadRequest(ValueError):
     """What was asked for does not exist. The message says what does."""
 
 
+def entries_at(place: str | None) -> tuple[Entry, ...]:
+    """The entries at ``MODULE:ATTRIBUTE``; this repository's own where no place is named."""
+    if place is None:
+        return ENTRIES
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a module in the current folder can be named; last, so that it shadows nothing
+    module, _, attribute = place.partition(":")
+    want = "want MODULE:ATTRIBUTE, a tuple of conformance.entry.Entry"
+    try:
+        entries = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Mend the name, or run where it is.") from error
+    if not isinstance(entries, tuple) or not all(isinstance(entry, Entry) for entry in entries):
+        raise BadRequest(f"--entries: got a {type(entries).__name__} at {place!r}, {want}. Wrap it in a tuple.")
+    return entries
+
+
 def choose(names: Sequence[str], entries: Sequence[Entry] = ENTRIES) -> tuple[Entry, ...]:
     """The named entries in the roster's order; all of them if none is named."""
     known = [entry.name for entry in entries]
@@ -23,9 +43,9 @@ def choose(names: Sequence[str], entries: Sequence[Entry] = ENTRIES) -> tuple[En
     return tuple(entry for entry in entries if not names or entry.name in names)
 
 
-def plan_for(names: Sequence[str], case: str | None = None) -> tuple[Planned, ...]:
+def plan_for(names: Sequence[str], case: str | None = None, entries: Sequence[Entry] = ENTRIES) -> tuple[Planned, ...]:
     """The plan of the named variants, or the one case of it."""
-    plan = make_plan(choose(names))
+    plan = make_plan(choose(names, entries))
     if case is None:
         return plan
     found = tuple(p for p in plan if p.case.id == case)

@@ -24,7 +24,7 @@ def ill_posed(trial: Trial, values: Mapping[str, Tensor]) -> bool:
     outputs = []
     for sign in (0.0, 1.0, -1.0):
         nudged = {name: trial.moved(name, v, 0) * (1 + sign * NUDGE * eps * _signs(v)) for name, v in values.items()}
-        outputs.append(run(trial.live(values=nudged), trial.x, trial.cotangent, backward=False).y)
+        outputs.append(run(trial.other(values=nudged), trial.x, trial.cotangent, backward=False).y)
     if any(y.isnan().any() for y in outputs):
         return True
     size = outputs[0].abs().max()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 
 from conformance.entry import Entry
 from conformance.model import Case, Probe
-from refs.reference import ClosedForm, Live
+from refs.reference import Built, Reference
 from refs.subject import Subject
 
 DROPOUT_SEED = 97
+RESIDUAL = "W_res"
+"""Name of the weight that stays in the layer, among the values of a method that takes a part of it over."""
 
 
 class SubjectFailed(Exception):
@@ -37,7 +40,7 @@ class Trial:
     """A subject and a reference under one probe. All numbers come from NumPy generators with fixed seeds."""
 
     entry: Entry
-    reference: Live | ClosedForm
+    reference: Reference
     probe: Probe
     check: str
 
@@ -90,18 +93,25 @@ class Trial:
         with asking_the_subject():
             subject = self._build(self.entry.build, layer, seed)
             if values is not None:
-                subject.load(values)
+                self.load(subject, values)
             return subject
 
-    def live(
+    def other(
         self, layer: nn.Linear | None = None, *, seed: int = 0, values: Mapping[str, Tensor] | None = None
     ) -> Subject:
         """The reference's side, likewise."""
-        assert isinstance(self.reference, Live)
+        assert isinstance(self.reference, Built)
         reference = self._build(self.reference.build, layer, seed)
         if values is not None:
-            reference.load(values)
+            self.load(reference, values)
         return reference
+
+    def load(self, subject: Subject, values: Mapping[str, Tensor]) -> None:
+        """Load tensors, and with them the weight that the method left in the layer."""
+        subject.load({name: value for name, value in values.items() if name != RESIDUAL})
+        if RESIDUAL in values:
+            with torch.no_grad():
+                subject.base.weight.copy_(values[RESIDUAL])
 
     def _build(self, build, layer: nn.Linear | None, seed: int) -> Subject:  # type: ignore[no-untyped-def]
         torch.manual_seed(1000 * self.probe.seed + seed)
@@ -112,9 +122,12 @@ class Trial:
     def state(self, source: Subject) -> dict[str, Tensor]:
         """The values of the probe's state, made from the source's initial ones, in float64.
 
-        ``perturbed`` moves every trainable tensor by half its own size (at least 0.1) in a random direction.
+        ``perturbed`` moves every trainable tensor by half its own size (at least 0.1) in a random direction. Tensors
+        that nobody named cannot be loaded, and are left out.
         """
-        values = {name: slot.value.double() for name, slot in source.slots().items()}
+        values = {name: slot.value.double() for name, slot in source.slots().items() if name in source.names}
+        if self.entry.method is not None and self.entry.method.replaces_weight:
+            values[RESIDUAL] = source.base.weight.detach().double().clone()
         if self.probe.state == "t0":
             return values
         trainable = {name for name, slot in source.slots().items() if slot.trainable}
@@ -133,7 +146,12 @@ def asking_the_subject() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise SubjectFailed(f"{type(error).__name__}: {error}") from error
+        raise SubjectFailed(in_words(error)) from error
+
+
+def in_words(error: Exception) -> str:
+    """An error on one line, without the addresses in memory that differ from run to run."""
+    return " ".join(re.sub(r"\b0x[0-9a-f]+\b", "0x...", f"{type(error).__name__}: {error}").split())
 
 
 def run(subject: Subject, x: Tensor, cotangent: Tensor, *, backward: bool = True) -> Run:
@@ -153,7 +171,8 @@ def run(subject: Subject, x: Tensor, cotangent: Tensor, *, backward: bool = True
 def rounded(values: Mapping[str, Tensor], subject: Subject) -> dict[str, Tensor]:
     """The values as this subject would store them, back in float64."""
     slots = subject.slots()
-    return {name: v.to(slots[name].value.dtype).double() for name, v in values.items() if name in slots}
+    stored = {name: v.to(slots[name].value.dtype).double() for name, v in values.items() if name in slots}
+    return {**stored, **{name: v for name, v in values.items() if name == RESIDUAL}}
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -43,25 +43,31 @@ class View:
         """The variant."""
         return self.entry.name
 
-    def findings(self, check: str, kind: str = "") -> list[tuple[Case, Finding | None]]:
-        """Planned cases of a check with what was found, in the plan's order; ``kind`` picks ``peft`` or ``closed``."""
+    @property
+    def main(self) -> str:
+        """Id of the reference that the card leads with."""
+        return self.entry.method.main.id if self.entry.method is not None else ""
+
+    def findings(self, check: str, reference: str = "") -> list[tuple[Case, Finding | None]]:
+        """Planned cases of a check with what was found, in the plan's order; of one reference, if it is named."""
         return [
             (case, self.verdict.findings.get(case.id))
             for case in self.planned
-            if case.check == check and case.reference.startswith(kind)
+            if case.check == check and reference in ("", case.reference)
         ]
 
-    def fact(self, check: str, key: str) -> Any:
-        """A fact from the first finding of a check that states it."""
-        return next((f.facts[key] for _, f in self.findings(check) if f is not None and key in f.facts), None)
+    def fact(self, check: str, key: str, reference: str = "") -> Any:
+        """A fact from the first finding of a check that states it, the main reference's unless another is named."""
+        pairs = self.findings(check, reference or self.main)
+        return next((f.facts[key] for _, f in pairs if f is not None and key in f.facts), None)
 
     def all_facts(self, check: str, key: str) -> list[tuple[Case, Finding]]:
-        """Every finding of a check that states a fact."""
-        return [(c, f) for c, f in self.findings(check) if f is not None and key in f.facts]
+        """Every finding of a check, against the main reference, that states a fact."""
+        return [(c, f) for c, f in self.findings(check, self.main) if f is not None and key in f.facts]
 
-    def tally(self, check: str, kind: str = "") -> str:
+    def tally(self, check: str, reference: str = "") -> str:
         """How many cases of a check agree, and what became of the others."""
-        pairs = self.findings(check, kind)
+        pairs = self.findings(check, reference)
         counts: dict[str, int] = {}
         for case, finding in pairs:
             state = self.state(case, finding)
@@ -118,16 +124,20 @@ class View:
         for decided in self.verdict.reference_faults:
             text = f"the reference is at fault: {reference_fault(decided.finding)}"
             rows.append(self._row(Severity.NICE_TO_HAVE, text, decided.case.id))
-        for case, finding in self.findings("references"):
+        for case, finding in self.findings("references", self.main):
             if finding is not None and finding.facts.get("author") == "not pinned to a commit":
                 text = "no commit of the authors' code is recorded, so that link is not pinned"
                 rows.append(self._row(Severity.NICE_TO_HAVE, text, case.id))
-        for _, finding in self.all_facts("forward", "nan_on_both_sides"):
-            rows.append(self._row(Severity.NICE_TO_HAVE, "NaN on both sides at the same place", finding.case))
+        for case in self.planned:
+            found = self.verdict.findings.get(case.id)
+            if found is not None and "nan_on_both_sides" in found.facts:
+                rows.append(self._row(Severity.NICE_TO_HAVE, "NaN on both sides at the same place", case.id))
         return tuple(sorted(rows, key=lambda row: row.severity is not Severity.MUST_FIX))
 
     def _row(self, severity: Severity, text: str, case: str) -> Row:
-        return Row(severity, self.name, text, self.entry.location, self.reference_location, case)
+        reference = case.split("/")[1] if case.count("/") else ""
+        where = self.fact("references", "location", reference) or self.reference_location
+        return Row(severity, self.name, text, self.entry.location, str(where), case)
 
     def declared(self, scope: bool) -> list[tuple[Deviation, tuple[str, ...]]]:
         """Declared deviations, or the scope cuts among them."""

@@ -18,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("variants", nargs="*")
     parser.add_argument("--case")
+    parser.add_argument("--entries")
     options = parser.parse_args(arguments)
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -26,10 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     torch.set_num_threads(1)
     from conformance.run import run_case
-    from conformance.select import BadRequest, plan_for
+    from conformance.select import BadRequest, entries_at, plan_for
 
     try:
-        plan = plan_for(options.variants, options.case)
+        plan = plan_for(options.variants, options.case, entries_at(options.entries))
     except BadRequest:
         return 2  # the parent plans the same and says why
     _say(channel, {"evidence": FORMAT})

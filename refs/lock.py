@@ -11,6 +11,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 LOCK_FILE = Path(__file__).with_name("lock.json")
+GOLDEN = Path(__file__).with_name("golden")
+NOTHING: Mapping[str, tuple[str, ...]] = {}
 REPOSITORIES = {"peft": ("https://github.com/huggingface/peft", "Apache-2.0", "src/")}
 
 
@@ -66,12 +69,31 @@ def source_of(source: str, qualified: str) -> Located | None:
     """Find ``Qualified.name`` in the text of a module."""
     node: Any = ast.parse(source)
     for part in qualified.split("."):
-        node = next((n for n in node.body if getattr(n, "name", None) == part), None)
-        if node is None:
+        same_name = [n for n in node.body if getattr(n, "name", None) == part]
+        if not same_name:
             return None
+        node = same_name[-1]  # a later definition replaces an earlier one
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
     text = "\n".join(source.splitlines()[first - 1 : node.end_lineno])
     return Located(node.lineno, text, _meaning(node))
+
+
+def check_transcription(module: str, lock: dict[str, Any]) -> list[Check]:
+    """Hold a transcription's file, and every golden vector that proves it, against the lock."""
+    text = _file_text(module)
+    known = lock["transcriptions"].get(module)
+    if text is None or known is None:
+        reason = "not found" if text is None else "not in refs/lock.json"
+        return [Check(module, Drift.MAJOR, reason, 0)]
+    checks = [_drift(module, text, _meaning(ast.parse(text)), known, 1)]
+    vectors = known["vectors"]
+    for file in sorted(vectors):
+        path = GOLDEN / file
+        ok = path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == vectors[file]
+        checks.append(
+            Check(f"golden/{file}", Drift.NONE if ok else Drift.MAJOR, "" if ok else "not the locked file", 0)
+        )
+    return checks
 
 
 def read_lock(path: Path = LOCK_FILE) -> dict[str, Any]:
@@ -88,15 +110,14 @@ def check(object_id: str, lock: dict[str, Any]) -> Check:
         return Check(object_id, Drift.MAJOR, "not found in the installed package", 0)
     if known is None:
         return Check(object_id, Drift.MAJOR, "not in refs/lock.json", found.line)
-    if sha(found.text) == known["sha256"]:
-        return Check(object_id, Drift.NONE, "", found.line)
-    if sha(found.meaning) == known["meaning_sha256"]:
-        return Check(object_id, Drift.MINOR, "comments or formatting changed", found.line)
-    return Check(object_id, Drift.MAJOR, "the code changed", found.line)
+    return _drift(object_id, found.text, found.meaning, known, found.line)
 
 
-def make_lock(objects: tuple[str, ...]) -> dict[str, Any]:
-    """The lock for these objects as they are installed now. LookupError if one is not there."""
+def make_lock(objects: tuple[str, ...], transcriptions: Mapping[str, tuple[str, ...]] = NOTHING) -> dict[str, Any]:
+    """The lock for these objects as they are installed now, and for transcriptions (file -> golden variants).
+
+    LookupError if one is not there.
+    """
     packages = {}
     for package in sorted({o.split("/")[0] for o in objects}):
         repo, licence, prefix = REPOSITORIES[package]
@@ -114,12 +135,38 @@ def make_lock(objects: tuple[str, ...]) -> dict[str, Any]:
         if found is None:
             raise LookupError(f"{object_id} is not in the installed packages; mend its name in refs/methods/")
         entries[object_id] = {"sha256": sha(found.text), "meaning_sha256": sha(found.meaning), "line": found.line}
-    return {"packages": packages, "objects": entries}
+    written = {module: _lock_of(module, variants) for module, variants in sorted(transcriptions.items())}
+    return {"packages": packages, "objects": entries, "transcriptions": written}
+
+
+def _lock_of(module: str, variants: tuple[str, ...]) -> dict[str, Any]:
+    text = _file_text(module)
+    if text is None:
+        raise LookupError(f"refs/{module} is not there; mend its name in refs/methods/")
+    listed = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))["files"]
+    vectors = {row["file"]: row["file_sha256"] for row in listed if row["variant"] in variants}
+    if not vectors:
+        raise LookupError(f"no golden vector of {', '.join(variants)} for refs/{module}")
+    return {"sha256": sha(text), "meaning_sha256": sha(_meaning(ast.parse(text))), "vectors": vectors}
+
+
+def _file_text(module: str) -> str | None:
+    path = LOCK_FILE.parent / module
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _drift(name: str, text: str, meaning: str, known: Mapping[str, Any], line: int) -> Check:
+    if sha(text) == known["sha256"]:
+        return Check(name, Drift.NONE, "", line)
+    if sha(meaning) == known["meaning_sha256"]:
+        return Check(name, Drift.MINOR, "comments or formatting changed", line)
+    return Check(name, Drift.MAJOR, "the code changed", line)
 
 
 def _meaning(node: ast.AST) -> str:
     """A dump of the tree that is the same in every Python version: class names and non-empty fields."""
-    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node, False):
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    if isinstance(node, documented) and ast.get_docstring(node, False):
         node = type(node)(**{**dict(ast.iter_fields(node)), "body": node.body[1:]})
     fields = []
     for name, value in ast.iter_fields(node):
@@ -139,7 +186,8 @@ def main() -> None:
     """Write ``lock.json`` for every object that a registered method refers to."""
     from refs.registry import METHODS
 
-    lock = make_lock(tuple(o for method in METHODS for o in method.live.objects))
+    objects = tuple(o for method in METHODS for o in method.objects)
+    lock = make_lock(objects, {t.module: t.golden for method in METHODS for t in method.transcribed})
     LOCK_FILE.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     print(f"{LOCK_FILE}: {len(lock['objects'])} objects of {', '.join(lock['packages'])}")
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from refs.settings import Settings
 from refs.subject import Subject
 
 Array = np.ndarray
+Options = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,17 @@ class Author:
         return f"{self.repo}/blob/{self.commit}/{self.path}" if self.commit else self.repo
 
 
+def _everything(settings: Settings) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Live:
     """A layer of the installed, pinned ``peft``.
 
     ``objects`` are ``file::qualified.name`` of everything its numbers come from (the file as in the wheel), the main
-    one first; the lock holds a hash of each.
+    one first; the lock holds a hash of each. ``options`` are set in every probe of this reference, and it is asked only
+    about settings that it ``covers``.
     """
 
     id: str
@@ -56,26 +63,87 @@ class Live:
     objects: tuple[str, ...]
     math: str
     package: str = "peft"
+    options: Options = ()
+    covers: Callable[[Settings], bool] = _everything
+
+
+@dataclass(frozen=True)
+class Transcribed:
+    """The authors' method written anew from its mathematics, and proved on golden vectors recorded from their code.
+
+    ``module``: its file in ``refs/``; ``golden``: the variants in ``refs/golden/manifest.json`` that it reproduces; the
+    lock holds a hash of the file and of every vector.
+    """
+
+    id: str
+    build: Callable[[nn.Linear, Settings], Subject]
+    module: str
+    golden: tuple[str, ...]
+    math: str
+    options: Options = ()
+    covers: Callable[[Settings], bool] = _everything
 
 
 @dataclass(frozen=True)
 class ClosedForm:
     """The method as one weight and one bias, computed in NumPy float64 from the tensors: the independent witness.
 
-    ``effective(tensors, W, b, settings) -> (W', b')`` with ``W: (d_out, d_in)``, so that y' = W' x + b'.
+    ``effective(tensors, W, b, settings) -> (W', b')`` with ``W: (d_out, d_in)`` the weight in the layer (what is left
+    of it, for a method that takes a part over), so that y' = W' x + b'.
     """
 
     id: str
     effective: Callable[[Mapping[str, Array], Array, Array, Settings], tuple[Array, Array]]
     math: str
+    options: Options = ()
+    covers: Callable[[Settings], bool] = _everything
+
+
+Built = Live | Transcribed
+Reference = Live | Transcribed | ClosedForm
 
 
 @dataclass(frozen=True)
 class Method:
-    """One adapter method and everything that vouches for it."""
+    """One adapter method and everything that vouches for it. The first reference is the one a card leads with.
+
+    ``sign_free`` maps the initial tensors (and ``W_res``) to what does not depend on the signs or the basis a
+    decomposition happens to return; the start is compared in those terms. ``replaces_weight`` says that the layer's
+    weight becomes a residual, which then is one more tensor to hold equal (``W_res``).
+    """
 
     name: str
     paper: Paper
     author: Author
-    live: Live
-    closed: ClosedForm
+    references: tuple[Reference, ...]
+    replaces_weight: bool = False
+    sign_free: Callable[[Mapping[str, Tensor], Settings], dict[str, Tensor]] | None = None
+
+    @property
+    def main(self) -> Built:
+        """The reference that a card leads with."""
+        return self.built[0]
+
+    @property
+    def closed(self) -> ClosedForm | None:
+        """The closed form, if there is one."""
+        return next((r for r in self.references if isinstance(r, ClosedForm)), None)
+
+    def witness_for(self, settings: Settings) -> Built:
+        """The first reference that can be built under these settings."""
+        return next(r for r in self.built if r.covers(settings))
+
+    @property
+    def built(self) -> tuple[Built, ...]:
+        """The references that are layers, as opposed to the closed form."""
+        return tuple(r for r in self.references if isinstance(r, Built))
+
+    @property
+    def transcribed(self) -> tuple[Transcribed, ...]:
+        """The transcriptions among the references."""
+        return tuple(r for r in self.references if isinstance(r, Transcribed))
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Every locked object of every live reference."""
+        return tuple(o for r in self.references if isinstance(r, Live) for o in r.objects)

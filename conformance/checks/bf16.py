@@ -13,14 +13,14 @@ from conformance.entry import Entry
 from conformance.model import SHORT_DTYPES, Finding, Probe
 from conformance.trial import Run, Trial, asking_the_subject, rounded
 from conformance.trial import run as run_pass
-from refs.reference import ClosedForm, Live
+from refs.reference import ClosedForm, Reference
 from refs.subject import Subject
 
 STEP = 1e-3
 """One step of this size per number against the gradient's sign: what Adam's first step is at lr = 1e-3."""
 
 
-def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if isinstance(reference, ClosedForm):
         return ()
     return tuple(
@@ -42,22 +42,22 @@ def run(trial: Trial) -> Finding:
 
 def _perturbed(trial: Trial) -> Finding:
     """Output and gradients against float64, beside the reference's own error."""
-    reference = trial.live()
+    reference = trial.other()
     values = rounded(trial.state(reference), reference)
-    reference.load(values)
+    trial.load(reference, values)
     want = run_pass(reference, trial.x, trial.cotangent)
     subject = trial.subject(values=values)
     with asking_the_subject():
         got = run_pass(subject, trial.x, trial.cotangent)
     truth = _truth(trial, values)
     comparisons = [no_less_exact(got.y, want.y, truth.y, "output")]
-    if got.grad_x is not None and want.grad_x is not None and truth.grad_x is not None:
-        comparisons.append(no_less_exact(got.grad_x, want.grad_x, truth.grad_x, "gradient of x"))
-    for name, grad in want.grads.items():
-        own, exact = got.grads.get(name), truth.grads[name]
-        if own is None or grad is None or exact is None:
+    pairs = {"x": (got.grad_x, want.grad_x, truth.grad_x)}
+    pairs |= {name: (got.grads.get(name), grad, truth.grads[name]) for name, grad in want.grads.items()}
+    for name, (own, grad, exact) in pairs.items():
+        if own is None or grad is None:
             comparisons.append(same(own is None, grad is None, f"gradient of {name} missing"))
         else:
+            assert exact is not None, f"the reference has a gradient of {name}, but none in float64"
             comparisons.append(no_less_exact(own, grad, exact, f"gradient of {name}"))
     return conclude(trial.case, comparisons)
 
@@ -65,7 +65,7 @@ def _perturbed(trial: Trial) -> Finding:
 def _at_t0(trial: Trial) -> Finding:
     """A fresh adapter against the bare layer, and one step from there; each side from its own start."""
     y = trial.layer().double()(trial.x.double()).detach()
-    reference, subject = trial.live(), trial.subject()
+    reference, subject = trial.other(), trial.subject()
     identity = _identity(trial)
     comparisons: list[Comparison] = []
     want = run_pass(reference, trial.x, trial.cotangent)
@@ -95,7 +95,7 @@ def _identity(trial: Trial) -> bool:
 def _truth(trial: Trial, values: dict[str, Tensor]) -> Run:
     """The reference in float64 on the same rounded numbers."""
     exact = Trial(trial.entry, trial.reference, replace(trial.probe, adapter="float64"), trial.check)
-    reference = exact.live(trial.layer("float64"), values=values)
+    reference = exact.other(trial.layer("float64"), values=values)
     return run_pass(reference, trial.x.double(), trial.cotangent.double())
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from conformance.entry import Entry
 from conformance.model import Finding, Probe
 from conformance.trial import Trial
-from refs.reference import ClosedForm, Live
+from refs.reference import Reference
 
 SMALL = Probe()
 WIDE = Probe(d_in=32, d_out=16, r=8, alpha=16.0, batch=(2, 3), seed=2)
+DROPOUT = 0.3
+"""Not 0.5, where dropping with p and keeping with p are the same."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Check:
 
     name: str
     question: str
-    probes: Callable[[Entry, Live | ClosedForm], tuple[Probe, ...]]
+    probes: Callable[[Entry, Reference], tuple[Probe, ...]]
     run: Callable[[Trial], Finding]
 
 

@@ -6,25 +6,25 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from conformance.checks.check import SMALL, WIDE, with_options
+from conformance.checks.check import DROPOUT, SMALL, WIDE, with_options
 from conformance.compare import close, conclude, same
 from conformance.entry import Entry
 from conformance.model import Fault, Finding, Outcome, Probe
 from conformance.stability import ill_posed
 from conformance.trial import Run, Trial, asking_the_subject
 from conformance.trial import run as run_both_ways
-from refs.reference import ClosedForm, Live
+from refs.reference import ClosedForm, Reference
 from refs.subject import Subject
 
 DEAD = 1e-10
 """A gradient is dead when it is below this share of the largest gradient (float64)."""
 
 
-def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if isinstance(reference, ClosedForm):
         return ()
     t0 = replace(SMALL, state="t0")
-    dropout = (("dropout", 0.5),)
+    dropout = (("dropout", DROPOUT),)
     return (
         t0,
         replace(WIDE, state="t0"),
@@ -32,6 +32,7 @@ def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
         WIDE,
         replace(SMALL, bias=False),
         replace(SMALL, special="strided", batch=(4, 5)),
+        replace(SMALL, training=True),
         *with_options(entry, t0),
         *with_options(entry, SMALL),
         *([replace(SMALL, training=True, options=dropout, batch=(2, 7))] if entry.has_dropout else []),
@@ -41,9 +42,9 @@ def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
 
 def run(trial: Trial) -> Finding:
     # Each side's own start shows where the gradient flows at first; the same tensors on both sides show its values.
-    reference = trial.live()
+    reference = trial.other()
     values = trial.state(reference)
-    want = run_both_ways(trial.live(values=values), trial.x, trial.cotangent)
+    want = run_both_ways(trial.other(values=values), trial.x, trial.cotangent)
     subject = trial.subject(values=values)
     with asking_the_subject():
         got = run_both_ways(subject, trial.x, trial.cotangent)
@@ -59,7 +60,7 @@ def run(trial: Trial) -> Finding:
     if trial.probe.state == "t0":
         with asking_the_subject():
             own = _flow(run_both_ways(trial.subject(), trial.x, trial.cotangent))
-        theirs = _flow(run_both_ways(trial.live(), trial.x, trial.cotangent))
+        theirs = _flow(run_both_ways(trial.other(), trial.x, trial.cotangent))
         comparisons.append(same(own, theirs, "dead or live at t=0"))
         facts = {"flow": {name: [own.get(name, "none"), theirs.get(name, "none")] for name in sorted({*own, *theirs})}}
     finding = conclude(trial.case, comparisons, facts=facts)
@@ -69,8 +70,8 @@ def run(trial: Trial) -> Finding:
 
 
 def _scale(run: Run) -> float:
-    grads = [g for g in (run.grad_x, *run.grads.values()) if g is not None and g.numel()]
-    return max((g.abs().nan_to_num().max().item() for g in grads), default=0.0)
+    grads = [g[g.isfinite()] for g in (run.grad_x, *run.grads.values()) if g is not None]
+    return max((g.abs().max().item() for g in grads if g.numel()), default=0.0)
 
 
 def _is_dead(grad: Tensor | None, scale: float) -> bool:

@@ -11,22 +11,22 @@ from conformance.compare import conclude, holds
 from conformance.entry import Entry
 from conformance.model import Finding, Probe
 from conformance.trial import Trial, asking_the_subject
-from refs.reference import ClosedForm, Live
+from refs.reference import ClosedForm, Reference
 from refs.subject import Subject
 
 VISIBLE = 1e-6
 """A move of the output by this share of its size is no rounding (float64)."""
 
 
-def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if isinstance(reference, ClosedForm):
         return ()
     return (SMALL, *with_options(entry, replace(SMALL, bias=False)))
 
 
 def run(trial: Trial) -> Finding:
-    values = trial.state(trial.live())
-    theirs = _moves(trial, trial.live(values=values), list(values))
+    values = trial.state(trial.other())
+    theirs = _moves(trial, trial.other(values=values), list(values))
     subject = trial.subject(values=values)
     with asking_the_subject():
         own = _moves(trial, subject, list(subject.slots()))

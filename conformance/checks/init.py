@@ -12,8 +12,8 @@ from conformance.checks.check import WIDE, with_options
 from conformance.compare import EXACT_K, Comparison, close, conclude, holds, same
 from conformance.entry import Entry
 from conformance.model import Finding, Probe
-from conformance.trial import Trial, asking_the_subject
-from refs.reference import ClosedForm, Live
+from conformance.trial import RESIDUAL, Trial, asking_the_subject
+from refs.reference import ClosedForm, Reference
 from refs.subject import Subject
 
 DRAWS = 32
@@ -23,7 +23,7 @@ SPREAD = 0.04
 """Relative tolerance on the standard deviation over all draws (8192 and more numbers); 2.5 times it at the edge."""
 
 
-def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if isinstance(reference, ClosedForm):
         return ()
     plain = replace(WIDE, state="t0", dtype="float32", adapter=None)
@@ -31,8 +31,8 @@ def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
-    mine = [trial.subject(seed=n).values() for n in range(DRAWS)]
-    other = [trial.live(seed=n).values() for n in range(DRAWS)]
+    mine = [_start(trial, trial.subject(seed=n)) for n in range(DRAWS)]
+    other = [_start(trial, trial.other(seed=n)) for n in range(DRAWS)]
     comparisons: list[Comparison] = []
     kinds: dict[str, str] = {}
     for name in other[0]:
@@ -44,13 +44,22 @@ def run(trial: Trial) -> Finding:
         kinds[name] = (
             "random" if random else "constant" if bool((want == want.reshape(-1)[0]).all()) else "from the base weight"
         )
-        comparisons += _distribution(name, got, want) if random else [close(got, want, f"{name} at t=0")]
+        exactly = 0.0 if kinds[name] == "constant" else None
+        comparisons += _distribution(name, got, want) if random else [close(got, want, f"{name} at t=0", scale=exactly)]
     with asking_the_subject():
         own = is_identity(trial)
     theirs = is_identity(trial, of_reference=True)
     comparisons.append(holds(own or not theirs, "identity at t=0", f"identity: {own}", f"identity: {theirs}"))
     facts = {"kinds": kinds, "identity": own, "identity_reference": theirs}
     return conclude(trial.case, comparisons, facts=facts)
+
+
+def _start(trial: Trial, subject: Subject) -> dict[str, Tensor]:
+    """The initial tensors, in terms that do not depend on the signs a decomposition happens to return."""
+    values, method = subject.values(), trial.entry.method
+    if method is None or method.sign_free is None:
+        return values
+    return method.sign_free({**values, RESIDUAL: subject.base.weight.detach()}, trial.probe.settings)
 
 
 def _distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
@@ -60,6 +69,7 @@ def _distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
         return [same(tuple(got.shape[1:]), tuple(want.shape[1:]), f"{name}: shape")]
     gap, limit = kolmogorov_smirnov(a, b)
     return [
+        same(str(got.dtype), str(want.dtype), f"{name}: dtype"),
         Comparison(
             f"{name}: distribution at t=0",
             n,
@@ -73,8 +83,9 @@ def _distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
         ),
         _near(f"{name}: spread at t=0", a.std(), b.std(), SPREAD),
         _near(f"{name}: largest value at t=0", _edge(a), _edge(b), 2.5 * SPREAD),
-        # Vectors that repeat (as HRA's pairs do) have the same distribution and another meaning.
+        # Vectors that repeat (as HRA's pairs do) have the same distribution and another meaning; so has their order.
         _near(f"{name}: share of distinct values at t=0", _distinct(got), _distinct(want), 0.02),
+        same(_repeats(got[0]), _repeats(want[0]), f"{name}: which rows or columns repeat at t=0"),
         holds(bool((got[0] != got[1]).any()), f"{name}: depends on the seed", "the same for two seeds", "a new draw"),
     ]
 
@@ -91,7 +102,19 @@ def _edge(a: np.ndarray) -> float:
 
 
 def _distinct(draws: Tensor) -> float:
-    return float(np.mean([len(np.unique(draw.numpy())) / draw.numel() for draw in draws]))
+    return float(np.mean([len(np.unique(draw.double().numpy())) / draw.numel() for draw in draws]))
+
+
+def _repeats(draw: Tensor) -> list[str]:
+    """Which rows have stood before, and likewise over the other dimensions: ``1 as 0 in dimension 0``."""
+    found = []
+    for dim in range(draw.dim()):
+        first: dict[bytes, int] = {}
+        for i, part in enumerate(draw.unbind(dim)):
+            before = first.setdefault(part.double().numpy().tobytes(), i)
+            if before != i:
+                found.append(f"{i} as {before} in dimension {dim}")
+    return found
 
 
 def kolmogorov_smirnov(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
@@ -106,7 +129,7 @@ def is_identity(trial: Trial, *, of_reference: bool = False) -> bool:
     """Whether a fresh adapter leaves the base's output alone, in float64."""
     exact = replace(trial.probe, dtype="float64", adapter="float64")
     trial = Trial(trial.entry, trial.reference, exact, trial.check)
-    adapted: Subject = trial.live() if of_reference else trial.subject()
+    adapted: Subject = trial.other() if of_reference else trial.subject()
     y = trial.layer()(trial.x)
     gap = (adapted(trial.x) - y).abs().max().item()
     return bool(gap <= EXACT_K * torch.finfo(torch.float64).eps * y.abs().max().item())

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+from importlib import metadata
+from typing import Any
 
 from conformance.compare import Comparison, conclude, holds, same
 from conformance.entry import Entry
 from conformance.model import Finding, Outcome, Probe
 from conformance.trial import Trial
-from refs.lock import Drift, check, read_lock
-from refs.reference import ClosedForm, Live
+from refs.lock import Drift, check, check_transcription, read_lock
+from refs.reference import Built, Live, Reference, Transcribed
 
 ARXIV = re.compile(r"https://arxiv\.org/abs/\d{4}\.\d{4,5}")
 REPOSITORY = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def probes(entry: Entry, reference: Live | ClosedForm) -> tuple[Probe, ...]:
-    return (Probe(label="lock"), Probe(label="links")) if isinstance(reference, Live) else ()
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    return (Probe(label="lock"), Probe(label="links")) if isinstance(reference, Built) else ()
 
 
 def run(trial: Trial) -> Finding:
@@ -25,35 +28,40 @@ def run(trial: Trial) -> Finding:
 
 
 def _lock(trial: Trial) -> Finding:
-    from importlib import metadata
-
-    assert isinstance(trial.reference, Live)
-    lock = read_lock()
-    package = lock["packages"][trial.reference.package]
-    checked = [check(o, lock) for o in trial.reference.objects]
+    reference, lock = trial.reference, read_lock()
+    if isinstance(reference, Live):
+        checked = [check(o, lock) for o in reference.objects]
+        facts, comparisons = _package(reference, lock, checked[0].line)
+    else:
+        assert isinstance(reference, Transcribed)
+        checked = check_transcription(reference.module, lock)
+        facts, comparisons = {"location": f"refs/{reference.module}:1", "vectors": len(checked) - 1}, []
     drifts = [c.drift for c in checked]
-    drift = next((d for d in (Drift.MAJOR, Drift.MINOR) if d in drifts), Drift.NONE)
-    first = trial.reference.objects[0].partition("::")
-    facts = {
-        "drift": drift.value,
+    facts |= {
+        "drift": next((d for d in (Drift.MAJOR, Drift.MINOR) if d in drifts), Drift.NONE).value,
         "drifted": [f"{c.object}: {c.reason}" for c in checked if c.drift is not Drift.NONE],
         "objects": len(checked),
-        "package": trial.reference.package,
-        "version": package["version"],
-        "licence": package["licence"],
-        "location": f"{first[0]}:{checked[0].line} ({first[2]})",
-        "url": f"{package['repo']}/blob/{package['commit']}/{package['path_prefix']}{first[0]}#L{checked[0].line}",
     }
-    installed = metadata.version(trial.reference.package)
-    comparisons = [
-        same(installed, package["version"], f"version of {trial.reference.package}"),
-        *(
-            holds(c.drift is not Drift.MAJOR, f"source of {c.object}", c.reason or "as locked", "as locked")
-            for c in checked
-        ),
+    comparisons += [
+        holds(c.drift is not Drift.MAJOR, f"source of {c.object}", c.reason or "as locked", "as locked")
+        for c in checked
     ]
     finding = conclude(trial.case, comparisons, facts=facts)
     return finding if finding.outcome is Outcome.AGREE else _as_error(finding)
+
+
+def _package(reference: Live, lock: dict[str, Any], line: int) -> tuple[dict[str, Any], list[Comparison]]:
+    package = lock["packages"][reference.package]
+    file, _, name = reference.objects[0].partition("::")
+    facts = {
+        "package": reference.package,
+        "version": package["version"],
+        "licence": package["licence"],
+        "location": f"{file}:{line} ({name})",
+        "url": f"{package['repo']}/blob/{package['commit']}/{package['path_prefix']}{file}#L{line}",
+    }
+    installed = metadata.version(reference.package)
+    return facts, [same(installed, package["version"], f"version of {reference.package}")]
 
 
 def _links(trial: Trial) -> Finding:
@@ -62,19 +70,22 @@ def _links(trial: Trial) -> Finding:
     author = method.author
     paper = _form(ARXIV, method.paper.url, "link to the paper")
     repository = _form(REPOSITORY, author.repo, "link to the authors' repository")
-    comparisons = [paper, repository, holds(bool(method.paper.title), "title of the paper", "none", "a title")]
+    title = holds(bool(method.paper.title.strip()), "title of the paper", "none", "a title")
+    comparisons = [repository]
     if author.commit is not None:
         comparisons.append(_form(COMMIT, author.commit, "commit of the authors' code"))
         comparisons.append(holds(bool(author.path), "path of the authors' code", author.path, "a path"))
+    if author.sha256 is not None:
+        comparisons.append(_form(SHA256, author.sha256, "SHA-256 of the authors' code"))
     facts = {
-        "paper": "OK" if paper.agrees else f"not an arXiv link: {paper.got}",
-        "author": "not pinned to a commit"
+        "paper": f"not an arXiv link: {paper.got}" if not paper.agrees else "OK" if title.agrees else "no title",
+        "author": "malformed link"
+        if not all(c.agrees for c in comparisons)
+        else "not pinned to a commit"
         if author.commit is None
-        else "OK"
-        if repository.agrees
-        else "malformed link",
+        else "OK",
     }
-    finding = conclude(trial.case, comparisons, facts=facts)
+    finding = conclude(trial.case, [paper, title, *comparisons], facts=facts)
     return finding if finding.outcome is Outcome.AGREE else _as_error(finding)
 
 

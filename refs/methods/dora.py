@@ -38,12 +38,14 @@ METHOD = Method(
     name="dora",
     paper=Paper("2402.09353", "DoRA: Weight-Decomposed Low-Rank Adaptation"),
     author=Author("https://github.com/NVlabs/DoRA"),
-    live=Live(
-        "peft:dora",
-        _build,
-        OBJECTS,
-        "y' = base(x) + (m/n - 1) * (W d) + (m/n) * s * lora_B(lora_A(d))\n"
-        "d = dropout(x), n = |W + s B A|_row, detached",
+    references=(
+        Live(
+            "peft:dora",
+            _build,
+            OBJECTS,
+            "y' = base(x) + (m/n - 1) * (W d) + (m/n) * s * lora_B(lora_A(d))\n"
+            "d = dropout(x), n = |W + s B A|_row, detached",
+        ),
+        ClosedForm("closed:dora", _effective, "W' = (m / |V|_row) V with V = W + s B A, b' = b"),
     ),
-    closed=ClosedForm("closed:dora", _effective, "W' = (m / |V|_row) V with V = W + s B A, b' = b"),
 )

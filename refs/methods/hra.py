@@ -51,8 +51,10 @@ METHOD = Method(
         "8e0c6371e4928df6f69a56baae4ff90fb2619ccb",
         "89dad501e167c53adfb58e8427a3c33312a280985bc3b8d29768fa5e506edce5",
     ),
-    live=Live(
-        "peft:hra", _build, OBJECTS, "y' = (W R) x + b,  R = I; for i in 0..r-1: R = R (I - 2 u_i u_i^T / |u_i|^2)"
+    references=(
+        Live(
+            "peft:hra", _build, OBJECTS, "y' = (W R) x + b,  R = I; for i in 0..r-1: R = R (I - 2 u_i u_i^T / |u_i|^2)"
+        ),
+        ClosedForm("closed:hra", _effective, "W' = W H_0 ... H_{r-1} (with Gram-Schmidt W (I - 2 Q Q^T)), b' = b"),
     ),
-    closed=ClosedForm("closed:hra", _effective, "W' = W H_0 ... H_{r-1} (with Gram-Schmidt W (I - 2 Q Q^T)), b' = b"),
 )

@@ -44,6 +44,8 @@ METHOD = Method(
     name="ia3",
     paper=PAPER,
     author=AUTHOR,
-    live=Live("peft:ia3", _build, OBJECTS, "y' = base(x) * ia3_l  (is_feedforward=False)"),
-    closed=ClosedForm("closed:ia3", _effective, "W' = diag(g) W, b' = g * b"),
+    references=(
+        Live("peft:ia3", _build, OBJECTS, "y' = base(x) * ia3_l  (is_feedforward=False)"),
+        ClosedForm("closed:ia3", _effective, "W' = diag(g) W, b' = g * b"),
+    ),
 )

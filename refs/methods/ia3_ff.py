@@ -25,6 +25,8 @@ METHOD = Method(
     name="ia3_ff",
     paper=ia3.PAPER,
     author=ia3.AUTHOR,
-    live=Live("peft:ia3_ff", _build, ia3.OBJECTS, "y' = base(x * ia3_l)  (is_feedforward=True)"),
-    closed=ClosedForm("closed:ia3_ff", _effective, "W' = W diag(g), b' = b"),
+    references=(
+        Live("peft:ia3_ff", _build, ia3.OBJECTS, "y' = base(x * ia3_l)  (is_feedforward=True)"),
+        ClosedForm("closed:ia3_ff", _effective, "W' = W diag(g), b' = b"),
+    ),
 )

@@ -59,6 +59,8 @@ METHOD = Method(
     name="lora",
     paper=Paper("2106.09685", "LoRA: Low-Rank Adaptation of Large Language Models"),
     author=Author("https://github.com/microsoft/LoRA", "loralib/layers.py", "a0a92e0f26c067cf94747bdbf1ce73793fa44d19"),
-    live=Live("peft:lora", _build, OBJECTS, "y' = base(x) + lora_B(lora_A(dropout(x))) * (lora_alpha / r)"),
-    closed=ClosedForm("closed:lora", _effective, "W' = W + s B A, b' = b"),
+    references=(
+        Live("peft:lora", _build, OBJECTS, "y' = base(x) + lora_B(lora_A(dropout(x))) * (lora_alpha / r)"),
+        ClosedForm("closed:lora", _effective, "W' = W + s B A, b' = b"),
+    ),
 )
