@@ -81,7 +81,8 @@ def through_pytest(
 ) -> Evidence:
     """Run every case through pytest with ``workers`` xdist workers; the evidence goes to ``file`` (removed first).
 
-    pytest's own exit status is not looked at: a test that did not run shows as evidence that is not there.
+    pytest's own exit status is not looked at: a test that did not run shows as evidence that is not there. Cases are
+    dealt out one by one: xdist's schedulers by group lose all that is left when two workers crash together.
     """
     file.unlink(missing_ok=True)
     command = [
@@ -89,7 +90,7 @@ def through_pytest(
         *([f"--entries={entries}"] if entries else []),
         *("-p", "xdist", "-p", "pytest_timeout"),
         *("-c", os.devnull, f"--rootdir={DRIVER.parent}", "-p", "no:cacheprovider", "-q", "--no-header", "-rN"),
-        *("-n", str(workers), "--dist", "loadgroup", f"--timeout={limit:g}", "--timeout-method=thread"),
+        *("-n", str(workers), "--dist", "load", f"--timeout={limit:g}", "--timeout-method=thread"),
         *extra,
     ]
     subprocess.run(command, check=False, env=_environment())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from refs.reference import Method
 from refs.settings import Settings
@@ -24,8 +24,10 @@ class Entry:
     """One audited implementation.
 
     ``build`` puts it on a linear layer; ``code`` is the class or function that the findings point at; ``method`` holds
-    the references (None: NO_REFERENCE). ``options`` are the option sets to probe besides the defaults; ``refuses`` are
-    settings that it must reject with one clear error; ``has_rank`` and ``has_dropout`` say which probes make sense.
+    the references (None: NO_REFERENCE). ``options`` are the option sets to probe besides the defaults; ``has_rank``,
+    ``has_dropout`` and ``specials`` say which probes make sense; ``laws`` what the method promises beyond its formula
+    (``steering``, ``rotation``, ``reflection``, ``contraction``, ``principal``). ``build_stack`` puts it, by
+    calibration, on two layers in a row or on the second only, and gives the second one's initial tensors.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Entry:
     has_dropout: bool = False
     options: tuple[Options, ...] = ()
     specials: tuple[str, ...] = ()
+    laws: tuple[str, ...] = ()
+    build_stack: Callable[[tuple[nn.Linear, nn.Linear], Settings, bool], dict[str, Tensor]] | None = None
 
     @property
     def math(self) -> str:

@@ -9,7 +9,7 @@ from conformance.checks.check import Check
 from conformance.checks.registry import CHECKS
 from conformance.entry import Entry
 from conformance.model import Case, Probe
-from refs.reference import Reference
+from refs.reference import Built, Reference
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ def make_plan(entries: Iterable[Entry], checks: tuple[Check, ...] = CHECKS) -> t
         if entry.method is not None
         for reference in entry.method.references
         for check in checks
+        if not (isinstance(reference, Built) and reference.checks and check.name not in reference.checks)
         for probe in _asked_of(reference, check.probes(entry, reference))
     ]
     planned.sort(key=lambda p: p.case.id)

@@ -15,10 +15,9 @@ torch.set_num_threads(1)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The plan as parameters; one worker takes all cases of a variant."""
+    """The plan as parameters."""
     plan = make_plan(entries_at(metafunc.config.getoption("--entries")))
-    group = pytest.mark.xdist_group
-    metafunc.parametrize("planned", [pytest.param(p, id=p.case.id, marks=group(p.case.variant)) for p in plan])
+    metafunc.parametrize("planned", [pytest.param(p, id=p.case.id) for p in plan])
 
 
 def test_case(planned: Planned, record_property) -> None:  # type: ignore[no-untyped-def]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from fnmatch import fnmatchcase
 
 import torch
 
+from conformance.compare import raised
 from conformance.model import Finding, Outcome
 from conformance.plan import Planned
 from conformance.trial import SubjectFailed, Trial, in_words
+from refs.reference import Live
 
 
 def run_case(planned: Planned) -> Finding:
@@ -24,11 +27,17 @@ def run_case(planned: Planned) -> Finding:
             raise ValueError(f"the check answered for {finding.case}")
         return finding
     except SubjectFailed as failure:
-        return Finding(
-            trial.case, Outcome.DIFFER, 1, "it raised", got=str(failure), want="an answer, as the reference gives"
-        )
+        return raised(trial.case, str(failure))
     except Exception as error:
+        if why := _declared(planned):
+            return Finding(trial.case, Outcome.NOT_APPLICABLE, what=why, got=in_words(error), want="an answer")
         return Finding(trial.case, Outcome.ERROR, what="could not ask", got=in_words(error), want="an answer")
     finally:
         torch.set_rng_state(rng)
         torch.set_default_dtype(dtype)
+
+
+def _declared(planned: Planned) -> str:
+    """Why the reference cannot answer here, if that is declared."""
+    cannot = planned.reference.cannot if isinstance(planned.reference, Live) else ()
+    return next((why for pattern, why in cannot if fnmatchcase(planned.probe.id, pattern)), "")

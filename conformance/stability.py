@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from conformance.model import Fault, Finding, Outcome
 from conformance.trial import Trial, run
+from refs.reference import Built
 
 NUDGE = 16
 """Size of the nudge in units of eps, relative to each number."""
 JUMP = 1e-6
 """A move of the output beyond this share of its size is not rounding any more (float64)."""
+
+
+def blamed(trial: Trial, values: Mapping[str, Tensor], finding: Finding) -> Finding:
+    """The finding; a difference (or an error) where the reference is ill-posed is the reference's fault."""
+    if finding.outcome is Outcome.DIFFER and isinstance(trial.reference, Built) and ill_posed(trial, values):
+        return replace(finding, fault=Fault.REFERENCE, facts={**finding.facts, "ill_posed": True})
+    return finding
 
 
 def ill_posed(trial: Trial, values: Mapping[str, Tensor]) -> bool:
@@ -25,6 +35,8 @@ def ill_posed(trial: Trial, values: Mapping[str, Tensor]) -> bool:
     for sign in (0.0, 1.0, -1.0):
         nudged = {name: trial.moved(name, v, 0) * (1 + sign * NUDGE * eps * _signs(v)) for name, v in values.items()}
         outputs.append(run(trial.other(values=nudged), trial.x, trial.cotangent, backward=False).y)
+    if not outputs[0].numel():
+        return False
     if any(y.isnan().any() for y in outputs):
         return True
     size = outputs[0].abs().max()

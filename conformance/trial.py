@@ -49,6 +49,11 @@ class Trial:
         """The case's id."""
         return Case(self.entry.name, self.reference.id, self.check, self.probe.id).id
 
+    @property
+    def drops(self) -> bool:
+        """Whether dropout is on, and so the outputs are random."""
+        return self.probe.training and self.probe.settings.option("dropout", 0.0) > 0
+
     def layer(self, dtype: str | None = None) -> nn.Linear:
         """A fresh copy of the base layer. Another ``dtype`` holds the same numbers, as rounded to the probe's own."""
         p = self.probe
@@ -154,12 +159,12 @@ def in_words(error: Exception) -> str:
     return " ".join(re.sub(r"\b0x[0-9a-f]+\b", "0x...", f"{type(error).__name__}: {error}").split())
 
 
-def run(subject: Subject, x: Tensor, cotangent: Tensor, *, backward: bool = True) -> Run:
+def run(subject: Subject, x: Tensor, cotangent: Tensor, *, backward: bool = True, seed: int = DROPOUT_SEED) -> Run:
     """One forward and backward pass; dropout draws from a fixed seed."""
     for leaf in subject.leaves().values():
         leaf.grad = None
     x = x.detach().requires_grad_(backward)
-    torch.manual_seed(DROPOUT_SEED)
+    torch.manual_seed(seed)
     y = subject(x)
     if backward:
         if y.requires_grad:

@@ -11,9 +11,9 @@ from conformance.model import Case, Deviation, Fault, Finding, Label, Outcome, S
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("references", ("references",)),
     ("params", ("params", "influence")),
-    ("init", ("init", "gradients")),
+    ("init", ("init", "group_init", "reconstruction", "gradients")),
     ("dtype", ("bf16",)),
-    ("forward", ("forward",)),
+    ("forward", ("forward", "steering", "contraction", "orthogonality")),
 )
 """Sections of the card in order, and the checks each is made of."""
 
@@ -84,6 +84,8 @@ class View:
             return "missing"
         if finding.outcome is Outcome.AGREE:
             return "agree" if finding.n_compared else "compared nothing"
+        if finding.outcome is Outcome.NOT_APPLICABLE and finding.what:
+            return "the reference cannot answer"
         if finding.outcome is not Outcome.DIFFER:
             return "could not be asked"
         if any(case.id in where for _, where in self.verdict.declared):

@@ -11,9 +11,11 @@ import ast
 import hashlib
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -62,12 +64,18 @@ def locate(object_id: str) -> Located | None:
     file = Path(spec.origin).parent.parent / relative
     if not file.is_file():
         return None
+    return _source_at(file, file.stat().st_mtime_ns, qualified)
+
+
+@cache
+def _source_at(file: Path, changed: int, qualified: str) -> Located | None:
+    """Many methods refer to the same long files; ``changed`` tells one state of a file from the next."""
     return source_of(file.read_text(encoding="utf-8"), qualified)
 
 
 def source_of(source: str, qualified: str) -> Located | None:
     """Find ``Qualified.name`` in the text of a module."""
-    node: Any = ast.parse(source)
+    node: Any = _parsed(source)
     for part in qualified.split("."):
         same_name = [n for n in node.body if getattr(n, "name", None) == part]
         if not same_name:
@@ -78,6 +86,11 @@ def source_of(source: str, qualified: str) -> Located | None:
     return Located(node.lineno, text, _meaning(node))
 
 
+@cache
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
 def check_transcription(module: str, lock: dict[str, Any]) -> list[Check]:
     """Hold a transcription's file, and every golden vector that proves it, against the lock."""
     text = _file_text(module)
@@ -86,6 +99,12 @@ def check_transcription(module: str, lock: dict[str, Any]) -> list[Check]:
         reason = "not found" if text is None else "not in refs/lock.json"
         return [Check(module, Drift.MAJOR, reason, 0)]
     checks = [_drift(module, text, _meaning(ast.parse(text)), known, 1)]
+    for used in sorted({*_used_by(text), *known["uses"]}):
+        theirs, locked = _file_text(used), known["uses"].get(used)
+        if theirs is None or locked is None:
+            checks.append(Check(used, Drift.MAJOR, "not found" if theirs is None else "not in refs/lock.json", 0))
+        else:
+            checks.append(_drift(used, theirs, _meaning(ast.parse(theirs)), locked, 1))
     vectors = known["vectors"]
     for file in sorted(vectors):
         path = GOLDEN / file
@@ -147,7 +166,19 @@ def _lock_of(module: str, variants: tuple[str, ...]) -> dict[str, Any]:
     vectors = {row["file"]: row["file_sha256"] for row in listed if row["variant"] in variants}
     if not vectors:
         raise LookupError(f"no golden vector of {', '.join(variants)} for refs/{module}")
-    return {"sha256": sha(text), "meaning_sha256": sha(_meaning(ast.parse(text))), "vectors": vectors}
+    uses = {used: _hashes(_file_text(used) or "") for used in sorted(_used_by(text))}
+    return {**_hashes(text), "uses": uses, "vectors": vectors}
+
+
+def _hashes(text: str) -> dict[str, str]:
+    return {"sha256": sha(text), "meaning_sha256": sha(_meaning(ast.parse(text)))}
+
+
+def _used_by(text: str) -> set[str]:
+    """The other transcription files that a module imports, and those that they import."""
+    named = set(re.findall(r"^from refs\.transcriptions\.(\w+) import", text, re.MULTILINE))
+    files = {f"transcriptions/{name}.py" for name in named}
+    return files.union(*(_used_by(_file_text(file) or "") for file in files)) if files else files
 
 
 def _file_text(module: str) -> str | None:

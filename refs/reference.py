@@ -55,7 +55,8 @@ class Live:
 
     ``objects`` are ``file::qualified.name`` of everything its numbers come from (the file as in the wheel), the main
     one first; the lock holds a hash of each. ``options`` are set in every probe of this reference, and it is asked only
-    about settings that it ``covers``.
+    about settings that it ``covers``. ``cannot``: patterns over probe ids where it raises an error itself, and why; a
+    case that it cannot answer reads NOT_APPLICABLE, and any other error of it UNPROVEN.
     """
 
     id: str
@@ -65,6 +66,9 @@ class Live:
     package: str = "peft"
     options: Options = ()
     covers: Callable[[Settings], bool] = _everything
+    cannot: tuple[tuple[str, str], ...] = ()
+    checks: tuple[str, ...] = ()
+    """The checks that it is asked in; all of them if none is named."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class Transcribed:
     math: str
     options: Options = ()
     covers: Callable[[Settings], bool] = _everything
+    checks: tuple[str, ...] = ()
+    """The checks that it is asked in; all of them if none is named."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,8 @@ class ClosedForm:
     math: str
     options: Options = ()
     covers: Callable[[Settings], bool] = _everything
+    start: Callable[[Array, Settings], Mapping[str, Array]] | None = None
+    """``(W, settings)`` -> initial tensors, where they follow from the weight or from calibration inputs alone."""
 
 
 Built = Live | Transcribed
@@ -129,9 +137,9 @@ class Method:
         """The closed form, if there is one."""
         return next((r for r in self.references if isinstance(r, ClosedForm)), None)
 
-    def witness_for(self, settings: Settings) -> Built:
+    def witness_for(self, settings: Settings) -> Built | None:
         """The first reference that can be built under these settings."""
-        return next(r for r in self.built if r.covers(settings))
+        return next((r for r in self.built if r.covers(settings)), None)
 
     @property
     def built(self) -> tuple[Built, ...]:

@@ -96,13 +96,13 @@ class Subject:
 
 
 class Host(nn.Module):
-    """The smallest model there is: one layer called ``layer``."""
+    """The smallest model there is: one layer called ``layer``. A mask is for calibration; the layer needs none."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         y: Tensor = self.layer(x)
         return y
 

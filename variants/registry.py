@@ -4,16 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
+from variants.antipasto import AntiPaSTO
+from variants.antipasto_ablate import AntiPaSTOAblate
+from variants.antipasto_arrow import AntiPaSTOArrow
+from variants.antipasto_corda import AntiPaSTOCorDA
+from variants.antipasto_rot import AntiPaSTORot
+from variants.delora import DeLoRA
 from variants.dora import DoRA
+from variants.eva import EVA
 from variants.hra import HRA
 from variants.ia3 import IA3
 from variants.ia3_ff import IA3FF
 from variants.lora import LoRA
+from variants.pissa import PiSSA
+from variants.road import ROAD
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
 
-VARIANTS: tuple[type[Adapter], ...] = (LoRA, DoRA, IA3, IA3FF, HRA)
+VARIANTS: tuple[type[Adapter], ...] = (
+    LoRA,
+    DoRA,
+    IA3,
+    IA3FF,
+    HRA,
+    PiSSA,
+    DeLoRA,
+    EVA,
+    ROAD,
+    AntiPaSTO,
+    AntiPaSTORot,
+    AntiPaSTOAblate,
+    AntiPaSTOCorDA,
+    AntiPaSTOArrow,
+)
 
 
 def by_name(name: str) -> type[Adapter]:

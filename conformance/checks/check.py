@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from conformance.entry import Entry
 from conformance.model import Finding, Probe
 from conformance.trial import Trial
-from refs.reference import Reference
+from refs.reference import ClosedForm, Reference
 
 SMALL = Probe()
 WIDE = Probe(d_in=32, d_out=16, r=8, alpha=16.0, batch=(2, 3), seed=2)
 DROPOUT = 0.3
 """Not 0.5, where dropping with p and keeping with p are the same."""
+NEXT_TO_NO_DROPOUT = 1e-15
+"""Training with it takes the way of dropout and drops nothing, so that the formula there can be compared exactly."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,18 @@ class Check:
     question: str
     probes: Callable[[Entry, Reference], tuple[Probe, ...]]
     run: Callable[[Trial], Finding]
+
+
+def with_dropout(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Training with dropout, where both sides have it."""
+    if not entry.has_dropout:
+        return ()
+    training = replace(SMALL, training=True)
+    exact = replace(training, options=(("dropout", NEXT_TO_NO_DROPOUT),))
+    if isinstance(reference, ClosedForm):
+        return (exact,)
+    random = replace(training, options=(("dropout", DROPOUT),))
+    return (exact, replace(random, batch=(2, 7)), replace(random, bias=False))
 
 
 def with_options(entry: Entry, probe: Probe) -> tuple[Probe, ...]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
-from conformance.checks.check import DROPOUT, SMALL, WIDE, with_options
-from conformance.compare import close, conclude, same
+from conformance.checks.check import SMALL, WIDE, with_dropout, with_options
+from conformance.compare import Comparison, close, conclude, raised, same
+from conformance.dropout import alike
 from conformance.entry import Entry
-from conformance.model import Fault, Finding, Outcome, Probe
-from conformance.stability import ill_posed
-from conformance.trial import Run, Trial, asking_the_subject
+from conformance.model import Finding, Probe
+from conformance.stability import blamed
+from conformance.trial import Run, SubjectFailed, Trial, asking_the_subject
 from conformance.trial import run as run_both_ways
 from refs.reference import ClosedForm, Reference
 from refs.subject import Subject
@@ -24,7 +27,6 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if isinstance(reference, ClosedForm):
         return ()
     t0 = replace(SMALL, state="t0")
-    dropout = (("dropout", DROPOUT),)
     return (
         t0,
         replace(WIDE, state="t0"),
@@ -35,38 +37,50 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         replace(SMALL, training=True),
         *with_options(entry, t0),
         *with_options(entry, SMALL),
-        *([replace(SMALL, training=True, options=dropout, batch=(2, 7))] if entry.has_dropout else []),
+        *with_dropout(entry, reference),
         *(replace(SMALL, special=special) for special in entry.specials),
     )
 
 
 def run(trial: Trial) -> Finding:
-    # Each side's own start shows where the gradient flows at first; the same tensors on both sides show its values.
-    reference = trial.other()
-    values = trial.state(reference)
-    want = run_both_ways(trial.other(values=values), trial.x, trial.cotangent)
-    subject = trial.subject(values=values)
+    values = trial.state(trial.other())
+    try:
+        comparisons = _values(trial, values)
+        facts: dict[str, Any] = {}
+        if trial.probe.state == "t0":
+            flow, facts = _flows(trial)
+            comparisons.append(flow)
+        finding = conclude(trial.case, comparisons, facts=facts)
+    except SubjectFailed as failure:
+        finding = raised(trial.case, str(failure))
+    return blamed(trial, values, finding)
+
+
+def _values(trial: Trial, values: Mapping[str, Tensor]) -> list[Comparison]:
+    """The same tensors on both sides."""
+    reference, subject = trial.other(values=values), trial.subject(values=values)
+    want = run_both_ways(reference, trial.x, trial.cotangent)
     with asking_the_subject():
         got = run_both_ways(subject, trial.x, trial.cotangent)
-
     scale = _scale(want)
     comparisons = [close(got.grad_x, want.grad_x, "gradient of x")]
     for name, grad in want.grads.items():
         floor = None if grad is not None and not _is_dead(grad, scale) else scale
         comparisons.append(close(got.grads.get(name), grad, f"gradient of {name}", scale=floor))
+    if trial.drops and not all(c.agrees for c in comparisons):
+        comparisons = alike(trial, subject, reference, gradients=True)
     comparisons.append(same(sorted(got.grads), sorted(want.grads), "tensors that train"))
     comparisons.append(same(_base_grads(subject), {}, "gradients of the base"))
-    facts: dict[str, dict[str, list[str]]] = {}
-    if trial.probe.state == "t0":
-        with asking_the_subject():
-            own = _flow(run_both_ways(trial.subject(), trial.x, trial.cotangent))
-        theirs = _flow(run_both_ways(trial.other(), trial.x, trial.cotangent))
-        comparisons.append(same(own, theirs, "dead or live at t=0"))
-        facts = {"flow": {name: [own.get(name, "none"), theirs.get(name, "none")] for name in sorted({*own, *theirs})}}
-    finding = conclude(trial.case, comparisons, facts=facts)
-    if finding.outcome is Outcome.DIFFER and ill_posed(trial, values):
-        return replace(finding, fault=Fault.REFERENCE, facts={**facts, "ill_posed": True})
-    return finding
+    return comparisons
+
+
+def _flows(trial: Trial) -> tuple[Comparison, dict[str, Any]]:
+    """Each side from its own start: where does the gradient flow at first?"""
+    with asking_the_subject():
+        own = _flow(run_both_ways(trial.subject(), trial.x, trial.cotangent))
+    theirs = _flow(run_both_ways(trial.other(), trial.x, trial.cotangent))
+    facts = {"flow": {name: [own.get(name, "none"), theirs.get(name, "none")] for name in sorted({*own, *theirs})}}
+    return same(own, theirs, "dead or live at t=0"), facts
 
 
 def _scale(run: Run) -> float:

@@ -24,15 +24,19 @@ SPREAD = 0.04
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
-    if isinstance(reference, ClosedForm):
+    if isinstance(reference, ClosedForm) and reference.start is None:
         return ()
     plain = replace(WIDE, state="t0", dtype="float32", adapter=None)
     return (plain, replace(plain, alpha=8.0, bias=False), *with_options(entry, plain))
 
 
 def run(trial: Trial) -> Finding:
-    mine = [_start(trial, trial.subject(seed=n)) for n in range(DRAWS)]
-    other = [_start(trial, trial.other(seed=n)) for n in range(DRAWS)]
+    mine, other = _draws(trial, range(2))
+    if isinstance(trial.reference, ClosedForm):
+        return conclude(trial.case, _against_closed(trial, trial.reference, mine[0]))
+    if any((draws[0][name] != draws[1][name]).any() for draws in (mine, other) for name in draws[0]):
+        more = _draws(trial, range(2, DRAWS))
+        mine, other = mine + more[0], other + more[1]
     comparisons: list[Comparison] = []
     kinds: dict[str, str] = {}
     for name in other[0]:
@@ -42,7 +46,11 @@ def run(trial: Trial) -> Finding:
         got, want = (torch.stack([draw[name] for draw in draws]) for draws in (mine, other))
         random = bool((want[0] != want[1]).any())
         kinds[name] = (
-            "random" if random else "constant" if bool((want == want.reshape(-1)[0]).all()) else "from the base weight"
+            "random"
+            if random
+            else "constant"
+            if bool((want == want.reshape(-1)[0]).all())
+            else "determined by weight or data"
         )
         exactly = 0.0 if kinds[name] == "constant" else None
         comparisons += _distribution(name, got, want) if random else [close(got, want, f"{name} at t=0", scale=exactly)]
@@ -55,11 +63,36 @@ def run(trial: Trial) -> Finding:
 
 
 def _start(trial: Trial, subject: Subject) -> dict[str, Tensor]:
+    values = subject.values()
+    return _sign_free(trial, {**values, RESIDUAL: subject.base.weight.detach()}, tuple(values))
+
+
+def _draws(trial: Trial, seeds: range) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+    """The initial tensors of both sides under each seed; a closed form is not drawn."""
+    mine = [_start(trial, trial.subject(seed=n)) for n in seeds]
+    if isinstance(trial.reference, ClosedForm):
+        return mine, []
+    return mine, [_start(trial, trial.other(seed=n)) for n in seeds]
+
+
+def _sign_free(trial: Trial, values: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
     """The initial tensors, in terms that do not depend on the signs a decomposition happens to return."""
-    values, method = subject.values(), trial.entry.method
+    method = trial.entry.method
     if method is None or method.sign_free is None:
-        return values
-    return method.sign_free({**values, RESIDUAL: subject.base.weight.detach()}, trial.probe.settings)
+        return {name: values[name] for name in names}
+    return method.sign_free(values, trial.probe.settings)
+
+
+def _against_closed(trial: Trial, form: ClosedForm, mine: dict[str, Tensor]) -> list[Comparison]:
+    """What follows from the weight or the data alone, computed anew in float64."""
+    assert form.start is not None
+    started = form.start(trial.layer("float64").weight.detach().numpy(), trial.probe.settings)
+    values = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in started.items()}
+    wanted = _sign_free(trial, values, tuple(values))
+    return [
+        close(mine[name].double().float(), want.float(), f"{name} at t=0") if name in mine else same(None, name, name)
+        for name, want in wanted.items()
+    ]
 
 
 def _distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:

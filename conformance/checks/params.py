@@ -11,7 +11,7 @@ from conformance.compare import close, conclude, same
 from conformance.entry import Entry
 from conformance.model import Finding, Probe
 from conformance.trial import Trial, asking_the_subject
-from refs.reference import ClosedForm, Reference
+from refs.reference import ClosedForm, Live, Reference
 from refs.subject import Slot, Subject
 
 ODD_RANK = "odd-rank"
@@ -29,7 +29,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         replace(plain, dtype="float16"),
         replace(plain, adapter="bfloat16"),
         replace(plain, dtype="float64", adapter="float64"),
-        *([replace(plain, r=3, special=ODD_RANK)] if entry.has_rank else []),
+        *([replace(plain, r=3, special=ODD_RANK)] if entry.has_rank and isinstance(reference, Live) else []),
         *with_options(entry, plain),
     )
 

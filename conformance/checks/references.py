@@ -13,7 +13,7 @@ from conformance.trial import Trial
 from refs.lock import Drift, check, check_transcription, read_lock
 from refs.reference import Built, Live, Reference, Transcribed
 
-ARXIV = re.compile(r"https://arxiv\.org/abs/\d{4}\.\d{4,5}")
+ARXIV = re.compile(r"https://arxiv\.org/abs/\d{2}(0[1-9]|1[0-2])\.\d{5}")  # the form since 2015
 REPOSITORY = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -35,7 +35,10 @@ def _lock(trial: Trial) -> Finding:
     else:
         assert isinstance(reference, Transcribed)
         checked = check_transcription(reference.module, lock)
-        facts, comparisons = {"location": f"refs/{reference.module}:1", "vectors": len(checked) - 1}, []
+        facts, comparisons = (
+            {"location": f"refs/{reference.module}:1", "vectors": sum(c.object.startswith("golden/") for c in checked)},
+            [],
+        )
     drifts = [c.drift for c in checked]
     facts |= {
         "drift": next((d for d in (Drift.MAJOR, Drift.MINOR) if d in drifts), Drift.NONE).value,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import nn
 
 from refs.live import build_peft
-from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
+from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
 from refs.subject import TRANSPOSED, Subject
+from refs.transcribed import build_transcribed
+from refs.transcriptions import hra as authors
 
 NAMES = {"U": ("hra_u.default", TRANSPOSED)}
 
@@ -39,6 +43,13 @@ def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -
     return W @ R, b
 
 
+def _build_authors(layer: nn.Linear, settings: Settings) -> Subject:
+    half = nn.init.kaiming_uniform_(torch.empty(layer.in_features, settings.r // 2), a=math.sqrt(5))
+    config = authors.Config(settings.r, "input", settings.option("gram_schmidt", False))
+    drawn = {"U": half.T.repeat_interleave(2, dim=0)}
+    return build_transcribed(layer, authors.INPUT_SIDE, config, settings, trainable=("U",), drawn=drawn)
+
+
 METHOD = Method(
     name="hra",
     paper=Paper(
@@ -54,6 +65,14 @@ METHOD = Method(
     references=(
         Live(
             "peft:hra", _build, OBJECTS, "y' = (W R) x + b,  R = I; for i in 0..r-1: R = R (I - 2 u_i u_i^T / |u_i|^2)"
+        ),
+        Transcribed(
+            "authors:hra",
+            _build_authors,
+            "transcriptions/hra.py",
+            authors.INPUT_SIDE.variants,
+            "W_eff = W H_0 H_1 ... H_{r-1}, the layers of the authors' nlu and generation code",
+            covers=lambda settings: settings.r % 2 == 0,
         ),
         ClosedForm("closed:hra", _effective, "W' = W H_0 ... H_{r-1} (with Gram-Schmidt W (I - 2 Q Q^T)), b' = b"),
     ),

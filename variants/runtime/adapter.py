@@ -40,6 +40,7 @@ class Adapter(nn.Module):
         super().__init__()
         self.config = config
         self.original: Tensor | None = None
+        self.kept: dict[str, Tensor] = {}
         self.d_in: int = layer.in_features  # type: ignore[assignment]
         self.d_out: int = layer.out_features  # type: ignore[assignment]
         self._handles: list[RemovableHandle] = []
@@ -49,10 +50,14 @@ class Adapter(nn.Module):
         for name, spec in self.specs(config, self.d_in, self.d_out).items():
             if name in given:
                 spec.require_shape(given[name])
-                value = given[name].detach().to(weight.device, config.torch_dtype, copy=True)
+                # Contiguous, as it comes back from a file: products depend on the layout in the last bit.
+                layout = torch.contiguous_format
+                value = given[name].detach().to(weight.device, config.torch_dtype, copy=True, memory_format=layout)
             else:
                 value = spec.make(layer, config.torch_dtype, weight.device)
-            if spec.buffer:
+            if spec.kept:
+                self.kept[name] = value
+            elif spec.buffer:
                 self.register_buffer(name, value, persistent=True)
             else:
                 self.register_parameter(name, nn.Parameter(value, requires_grad=spec.trainable))

@@ -87,3 +87,25 @@ class AdapterConfig:
                 fix="The file may come from a newer version; update, or save it again.",
             )
         return cls(**{**data, "targets": Targets.from_json(data["targets"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRankConfig(AdapterConfig):
+    """What the methods with an update s B A share: its rank and scale, and dropout on the x that A sees."""
+
+    r: int = 8
+    alpha: float = 8.0
+    dropout: float = 0.0
+    rslora: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_rank(self.r)
+        self.require_finite("alpha", self.alpha)
+        self.require_probability("dropout", self.dropout)
+        self.require_flag("rslora", self.rslora)
+
+    @property
+    def scale(self) -> float:
+        """s of the formula: alpha / r, or alpha / sqrt(r) with rsLoRA."""
+        return self.alpha / (math.sqrt(self.r) if self.rslora else self.r)

@@ -35,13 +35,15 @@ class TensorSpec:
 
     ``initial``: a key of ``MODES`` or a callable ``(shape, layer) -> Tensor``. ``near_zero`` and ``near_one`` add
     N(0, 1e-4); in bfloat16 ``near_one`` is exactly 1, because the spacing of bfloat16 there is 2**-7.
-    ``buffer=True`` makes a persistent buffer (saved, moved and cast with the module, never trained).
+    ``buffer=True`` makes a persistent buffer (saved, moved and cast with the module, never trained); ``kept=True`` a
+    plain tensor that no forward needs: saved with the adapter, and otherwise in nobody's way.
     """
 
     shape: tuple[int, ...]
     initial: Initial = "zeros"
     trainable: bool = True
     buffer: bool = False
+    kept: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.initial, str) and self.initial not in MODES:

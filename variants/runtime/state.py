@@ -46,9 +46,11 @@ class Attachment:
         return (p for adapter in self.layers.values() for p in adapter.parameters() if p.requires_grad)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of this adapter under ``<layer>.<tensor>``, parameters and persistent buffers."""
+        """Every tensor of this adapter under ``<layer>.<tensor>``: parameters, persistent buffers, kept ones."""
         return {
-            f"{layer}.{key}": t for layer, a in self.layers.items() for key, t in a.state_dict(keep_vars=True).items()
+            f"{layer}.{key}": tensor
+            for layer, adapter in self.layers.items()
+            for key, tensor in {**adapter.state_dict(keep_vars=True), **adapter.kept}.items()
         }
 
 

@@ -1,0 +1,66 @@
+"""Calibration inputs that both sides of a comparison are given, by name. Made in NumPy, the same on every machine.
+
+- ``rows``: correlated rows with a mean, in batches of different sizes.
+- ``masked``: the same rows with padding between them that a mask marks and that must not count.
+- ``gap``: rows whose covariance falls steeply, so that its leading directions are clear.
+- ``mean``: rows with a mean that is large beside their spread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+KINDS = ("rows", "masked", "gap", "mean")
+SIZES = (24, 31, 41)
+"""Rows per batch; more than the ranks in use in each."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs ``x: (1, n, d_in)`` and, if there is padding, ``mask: (1, n)`` with 0 where it is."""
+
+    x: Tensor
+    mask: Tensor | None = None
+
+    @property
+    def kept(self) -> Tensor:
+        """The rows that count: ``(n, d_in)``."""
+        return self.x[0] if self.mask is None else self.x[0][self.mask[0] != 0]
+
+
+def batches(kind: str, d_in: int, dtype: torch.dtype) -> tuple[Batch, ...]:
+    """The batches called ``kind`` for a layer of ``d_in`` inputs. KeyError for an unknown name."""
+    rng = np.random.default_rng([7, d_in])
+    spectrum, mean = _shape(kind, d_in)
+    basis = np.linalg.qr(rng.standard_normal((d_in, d_in)))[0]
+    mean_row = mean * rng.standard_normal(d_in)
+    made = []
+    for size in SIZES:
+        rows = (rng.standard_normal((size, d_in)) * spectrum) @ basis + mean_row
+        x = torch.from_numpy(rows).to(dtype)[None]
+        if kind == "masked":
+            mask = torch.from_numpy(rng.random(size) < 0.75)[None].to(torch.int64)
+            x = torch.where(mask[..., None] != 0, x, torch.full_like(x, 9.0))
+            made.append(Batch(x, mask))
+        else:
+            made.append(Batch(x))
+    return tuple(made)
+
+
+def pooled(kind: str, d_in: int, dtype: torch.dtype) -> Tensor:
+    """All rows that count, ``(n, d_in)``."""
+    return torch.cat([batch.kept for batch in batches(kind, d_in, dtype)])
+
+
+def _shape(kind: str, d_in: int) -> tuple[np.ndarray, float]:
+    """Standard deviation along each direction, and the size of the mean."""
+    return {
+        "rows": (np.linspace(2.0, 0.5, d_in), 0.5),
+        "masked": (np.linspace(2.0, 0.5, d_in), 0.5),
+        "gap": (4.0 * 0.5 ** np.arange(d_in), 0.5),
+        "mean": (np.linspace(2.0, 0.5, d_in), 20.0),
+    }[kind]

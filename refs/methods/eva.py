@@ -1,0 +1,117 @@
+"""EVA in peft and in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from refs.calibration import batches, pooled
+from refs.live import build_peft
+from refs.methods import lora
+from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
+from refs.settings import Settings
+from refs.subject import Host, Subject
+
+NAMES = lora.NAMES
+
+OBJECTS = (
+    "peft/tuners/lora/eva.py::_get_eva_state_dict",
+    "peft/tuners/lora/eva.py::SVDHook",
+    "peft/tuners/lora/eva.py::_load_eva_state_dict",
+    "peft/utils/incremental_pca.py::IncrementalPCA",
+    *lora.OBJECTS,
+)
+
+
+def _config(settings: Settings, **eva: Any) -> Any:
+    from peft import EvaConfig
+
+    config = lora.lora_config(settings)
+    config.init_lora_weights, config.eva_config = "eva", EvaConfig(**eva)
+    return config
+
+
+def _build(layer: nn.Linear, settings: Settings) -> Subject:
+    """A from the calibration inputs by peft's own EVA, B zero."""
+    subject = build_peft(layer, _config(settings), NAMES, settings)
+    kind = settings.option("calibration", "gap")
+    subject.load({"A": _components(kind, layer.in_features, settings.r, settings.option("whiten", False))})
+    return subject
+
+
+@cache
+def _components(kind: str, d_in: int, r: int, whiten: bool) -> Tensor:
+    rows = [batch.kept for batch in batches(kind, d_in, torch.float32)]
+    rho = min(2.0, d_in / r)
+    return eva_components(rows, d_in, r, whiten, rho=rho)
+
+
+def _start(W: Array, settings: Settings) -> dict[str, Array]:
+    """The r leading right singular vectors of the centred rows, in float64; B is zero."""
+    kind = settings.option("calibration", "gap")
+    rows = pooled(kind, W.shape[1], torch.float32).double().numpy()
+    _, S, V = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    A = V[: settings.r]
+    if settings.option("whiten", False):
+        A = A / np.sqrt(S[: settings.r])[:, None]
+    return {"A": A, "B": np.zeros((len(W), settings.r))}
+
+
+def sign_free(values: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
+    """The span of A's rows as a projector, their lengths, and B."""
+    A = values["A"].double()
+    basis = torch.linalg.qr(A.T).Q
+    return {"span of A": (basis @ basis.T).float(), "|a_i|": A.norm(dim=1).float(), "B": values["B"].float()}
+
+
+def eva_components(
+    rows: Sequence[Tensor], d_in: int, r: int, whiten: bool = False, *, rho: float = 2.0, tau: float = 0.99
+) -> Tensor:
+    """A: (r, d_in) as peft's own EVA makes it from batches of rows ``(..., d_in)``, on one layer.
+
+    peft needs r rho <= d_in, and in each batch more than r rho rows; it runs over the batches, in rounds, until each
+    direction has a cosine of at least ``tau`` with its own previous estimate.
+    """
+    from peft.tuners.lora.eva import get_eva_state_dict
+
+    host = Host(nn.Linear(d_in, 1, bias=False))
+    found: dict[str, Tensor] = get_eva_state_dict(
+        host,
+        rows,
+        _config(Settings(r=r), rho=rho, tau=tau, whiten=whiten),
+        forward_fn=lambda model, x: model(x),
+        prepare_model_inputs_fn=None,
+        prepare_layer_inputs_fn=None,
+        show_progress_bar=False,
+    )
+    return found["layer"].to(torch.float32)
+
+
+METHOD = Method(
+    name="eva",
+    paper=Paper("2410.07170", "Parameter Efficient Fine-tuning via Explained Variance Adaptation"),
+    author=Author("https://github.com/ml-jku/EVA"),
+    references=(
+        Live(
+            "peft:eva",
+            _build,
+            OBJECTS,
+            "y' = base(x) + lora_B(lora_A(dropout(x))) * (lora_alpha / r)\n"
+            "lora_A = leading directions of a mean-centred incremental PCA of the inputs, lora_B = 0",
+            options=(("calibration", "gap"),),
+        ),
+        ClosedForm(
+            "closed:eva",
+            lora._effective,
+            "W' = W + s B A, b' = b; A spans the leading directions of the centred rows",
+            options=(("calibration", "gap"),),
+            start=_start,
+        ),
+    ),
+    sign_free=sign_free,
+)

@@ -1,0 +1,84 @@
+"""RoAd in peft and in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import nn
+
+from refs.live import build_peft
+from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
+from refs.settings import Settings
+from refs.subject import AS_IS, Subject
+
+NAMES = {"theta": ("road_theta.default", AS_IS), "alpha": ("road_alpha.default", AS_IS)}
+
+OBJECTS = (
+    "peft/tuners/road/layer.py::_apply_road",
+    "peft/tuners/road/layer.py::_prepare_cols",
+    "peft/tuners/road/layer.py::Linear",
+    "peft/tuners/road/layer.py::RoadLayer",
+    "peft/tuners/tuners_utils.py::BaseTunerLayer._move_adapter_to_device_of_base_layer",
+    "peft/tuners/tuners_utils.py::cast_adapter_dtype",
+)
+
+
+def _build(layer: nn.Linear, settings: Settings) -> Subject:
+    from peft import RoadConfig
+
+    config = RoadConfig(
+        variant=settings.option("kind", "road_1"),
+        group_size=settings.option("group_size", 64),
+        target_modules=["layer"],
+    )
+    return build_peft(layer, config, NAMES, settings)
+
+
+def rotation(t: Mapping[str, Array], d_out: int, kind: str, group: int) -> Array:
+    """The whole matrix R: (d_out, d_out), one 2 x 2 block per pair of outputs, entry by entry."""
+    R = np.zeros((d_out, d_out))
+    half = group // 2
+    for pair in range(d_out // 2):
+        start, at = pair // half * group, pair % half
+        rows = start + at, start + half + at
+        for row, other, sign in ((rows[0], rows[1], -1), (rows[1], rows[0], 1)):
+            cos_at = {"road_1": pair, "road_2": row, "road_4": row + start}[kind]
+            sin_at = cos_at + group if kind == "road_4" else cos_at
+            R[row, row] = t["alpha"][cos_at] * np.cos(t["theta"][cos_at])
+            R[row, other] = sign * t["alpha"][sin_at] * np.sin(t["theta"][sin_at])
+    return R
+
+
+def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -> tuple[Array, Array]:
+    R = rotation(t, len(W), settings.option("kind", "road_1"), settings.option("group_size", 64))
+    return R @ W, R @ b
+
+
+GROUPS_OF_4 = (("group_size", 4),)
+"""The probes' layers have 20 and 16 outputs; the default of 64 fits neither."""
+
+
+METHOD = Method(
+    name="road",
+    paper=Paper(
+        "2409.00119", "3-in-1: 2D Rotary Adaptation for Efficient Finetuning, Efficient Batching and Composability"
+    ),
+    author=Author("https://github.com/BaohaoLiao/road"),
+    references=(
+        Live(
+            "peft:road",
+            _build,
+            OBJECTS,
+            "y' = base(x) * (alpha cos theta) + rotate_half(base(x)) * (alpha sin theta)\n"
+            "rotate_half maps the halves (y1, y2) of each group to (-y2, y1)",
+            options=GROUPS_OF_4,
+        ),
+        ClosedForm(
+            "closed:road",
+            _effective,
+            "W' = R W, b' = R b, R of 2 x 2 blocks over pairs of outputs",
+            options=GROUPS_OF_4,
+        ),
+    ),
+)

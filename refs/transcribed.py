@@ -1,0 +1,97 @@
+"""Turn a transcription into a subject: a layer whose weight and bias are what the formula says, with live tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from refs.calibration import pooled
+from refs.settings import Settings
+from refs.subject import AS_IS, Subject
+from refs.transcriptions.transcription import RESIDUAL, Transcription
+
+
+class EffectiveLayer(nn.Module):
+    """y = x W_eff^T + b_eff, computed in at least float32; trainable tensors are parameters, the others buffers."""
+
+    def __init__(
+        self, layer: nn.Linear, transcription: Transcription, config: Any, trainable: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__()
+        self.layer = layer
+        self.transcription = transcription
+        self.config = config
+        self.trainable = tuple(trainable)
+        for name, value in trainable.items():
+            setattr(self, name, nn.Parameter(value))
+
+    def freeze(self, tensors: Mapping[str, Tensor]) -> None:
+        """Add the tensors that do not train."""
+        for name, value in tensors.items():
+            self.register_buffer(name, value)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all tensors of the method."""
+        return (*self.trainable, *(name for name, _ in self.named_buffers(recurse=False)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        own: Tensor = getattr(self, self.names[0])
+        wide = torch.promote_types(torch.promote_types(x.dtype, own.dtype), torch.float32)
+        tensors = {name: getattr(self, name).to(wide) for name in self.names}
+        bias = None if self.layer.bias is None else self.layer.bias.to(wide)
+        weight, shift = self.transcription.effective(tensors, self.layer.weight.to(wide), bias, self.config)
+        return F.linear(x.to(wide), weight, shift).to(x.dtype)
+
+
+def build_transcribed(
+    layer: nn.Linear,
+    transcription: Transcription,
+    config: Any,
+    settings: Settings,
+    *,
+    trainable: tuple[str, ...],
+    drawn: Mapping[str, Tensor] | None = None,
+    names: Mapping[str, str] | None = None,
+    oriented: bool = False,
+    stored: bool = False,
+) -> Subject:
+    """The transcription around ``layer``, started as the authors start it.
+
+    ``drawn``: initial values that come from a random generator. ``names``: the transcription's name of a tensor -> the
+    name that the variants use, where they differ. With the option ``calibration``, the start looks at those inputs.
+    ``oriented``: the start goes through the roots of a covariance, which float32 does not carry far enough: float64.
+    ``stored``: W_res is formed against the factors as stored, and not as computed.
+    """
+    dtype = torch.float32 if settings.dtype is None else getattr(torch, settings.dtype)
+    kind = settings.option("calibration", None)
+    wide = torch.float64 if oriented else torch.float32
+    inputs = None if kind is None else pooled(kind, layer.in_features, layer.weight.dtype).to(wide)
+    W = layer.weight.detach().to(wide)
+    start = dict(transcription.initial(W, config, inputs)) if transcription.initial is not None else {}
+    residual = start.pop(RESIDUAL[0], None)
+    if residual is not None:
+        start = {name: value.to(dtype if stored else torch.float32) for name, value in start.items()}
+        _replace_weight(layer, start, residual, stored)
+    values = {name: value.to(dtype) for name, value in {**start, **(drawn or {})}.items()}
+    host = EffectiveLayer(layer, transcription, config, {n: v for n, v in values.items() if n in trainable})
+    host.freeze({name: value for name, value in values.items() if name not in trainable})
+    for parameter in layer.parameters():
+        parameter.requires_grad_(False)
+    return Subject(host, layer, {(names or {}).get(name, name): (name, AS_IS) for name in values})
+
+
+def _replace_weight(layer: nn.Linear, start: Mapping[str, Tensor], residual: Tensor, stored: bool) -> None:
+    """Leave W_res in the layer; in float64 formed there, so that only the factors carry the rounding of float32."""
+    with torch.no_grad():
+        if layer.weight.dtype == torch.float64 or stored:
+            right = start.get("Vh", start.get("P"))
+            assert right is not None
+            core = (start["U"].double() * start["S"].double()) @ right.double()
+            layer.weight.copy_(layer.weight.double() - core)
+        else:
+            layer.weight.copy_(residual)

@@ -1,0 +1,1 @@
+"""Tests of the harness itself: each tries to make something wrong look CORRECT."""

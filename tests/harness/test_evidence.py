@@ -1,0 +1,119 @@
+"""The evidence file: what a run that did not end, or that something tampered with, looks like when it is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conformance import evidence
+from conformance.judge import judge
+from conformance.model import Fault, Finding, Label, Outcome, Severity
+from tests.harness.world import FORWARD, NEEDED, PLAN, agree, differ, sound
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A whole evidence file of a sound variant."""
+    path = tmp_path / "deep" / "evidence.jsonl"
+    evidence.write(path, sound().values())
+    return path
+
+
+def label(path: Path) -> Label:
+    """What the judge makes of a file."""
+    found = evidence.read(path)
+    (verdict,) = judge(["gate"], PLAN, found.findings, needed=NEEDED, broken=found.broken)
+    return verdict.label
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    """A finding would change on its way through the file."""
+    full = Finding(
+        *(FORWARD.id, Outcome.DIFFER, 7, "y", 1e-3, 2.5e-13, "[0, 1]", "1\n|2", "ü", True),
+        *(Fault.REFERENCE, Severity.NICE_TO_HAVE, {"flow": {"A": ["dead", "live"]}}),
+    )
+    path = tmp_path / "evidence.jsonl"
+    evidence.write(path, [full])
+    assert evidence.read(path) == evidence.Evidence({FORWARD.id: full})
+
+
+def test_a_whole_file_is_trusted(file: Path) -> None:
+    """No evidence would ever be good enough."""
+    assert label(file) is Label.CORRECT
+
+
+def test_the_order_of_the_findings_does_not_show(tmp_path: Path) -> None:
+    """Two runs of the same plan would give two files."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    evidence.write(one, sound().values())
+    evidence.write(two, reversed(sound().values()))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """A run that died before its end would leave no trace."""
+    found = evidence.read(tmp_path / "evidence.jsonl")
+    assert found.findings == {}
+    assert "no evidence file" in found.broken
+    assert label(tmp_path) is Label.UNPROVEN
+
+
+def test_a_file_cut_off_anywhere(file: Path) -> None:
+    """Some place to cut the file would leave something that reads as whole."""
+    whole = file.read_bytes().rstrip(b"\n")
+    for end in range(len(whole)):
+        file.write_bytes(whole[:end])
+        assert label(file) is Label.UNPROVEN, whole[:end][-40:]
+
+
+def test_a_file_that_lost_any_line(file: Path) -> None:
+    """A header, a finding or a footer could go missing unnoticed."""
+    lines = file.read_text().splitlines()
+    for i in range(len(lines)):
+        file.write_text("\n".join(lines[:i] + lines[i + 1 :]))
+        assert evidence.read(file).broken, lines[i]
+        assert label(file) is Label.UNPROVEN
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", "3", "null", "{}", '{"case": "x"}', '{"case": "x", "outcome": "FINE"}', "\xff"]
+)
+def test_a_damaged_line(file: Path, line: str) -> None:
+    """A line that is no finding would be passed over, or end the judge with a traceback."""
+    lines = file.read_text().splitlines()
+    for place in (1, len(lines) - 1, len(lines)):
+        file.write_bytes("\n".join([*lines[:place], line, *lines[place:]]).encode("latin-1"))
+        assert label(file) is Label.UNPROVEN
+
+
+def test_a_finding_that_is_there_twice(tmp_path: Path) -> None:
+    """The second answer to a question would overwrite the first."""
+    path = tmp_path / "evidence.jsonl"
+    evidence.write(path, [*sound().values(), differ(FORWARD)])
+    assert evidence.read(path).broken == f"two findings for {FORWARD.id}"
+    evidence.write(path, [*sound().values(), agree(FORWARD)])
+    assert label(path) is Label.UNPROVEN
+
+
+def test_a_file_of_another_format(file: Path) -> None:
+    """The file of another version of the harness would be read as if nothing had changed."""
+    lines = file.read_text().splitlines()
+    for header in (json.dumps({"evidence": evidence.FORMAT + 1}), json.dumps({"evidence": 1, "more": 0}), lines[1]):
+        file.write_text("\n".join([header, *lines[1:]]))
+        assert label(file) is Label.UNPROVEN
+
+
+def test_a_footer_that_counts_wrongly(file: Path) -> None:
+    """Findings could be taken out of the middle, or put in."""
+    lines = file.read_text().splitlines()
+    for end in (len(PLAN) - 1, len(PLAN) + 1, 0, -1, "4", None):
+        file.write_text("\n".join([*lines[:-1], json.dumps({"end": end})]))
+        assert label(file) is Label.UNPROVEN
+
+
+def test_two_files_in_one(file: Path) -> None:
+    """Two runs that wrote to the same place would read as one."""
+    file.write_text(file.read_text() * 2)
+    assert label(file) is Label.UNPROVEN

@@ -1,0 +1,87 @@
+"""Whole runs in one child process: what dies, hangs or leaves gives gaps, which the judge sees."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance import collect, report
+from conformance.collect import in_a_child
+from conformance.entry import Entry
+from conformance.evidence import Evidence
+from conformance.model import Label
+from tests.harness import toys
+
+HERE = "tests.harness.toys"
+
+
+def run(which: str, names: tuple[str, ...] = (), limit: float = 60.0) -> Evidence:
+    """The evidence of a tuple of toys."""
+    return in_a_child(names, None, lambda done: None, entries=f"{HERE}:{which}", limit=limit)
+
+
+def labels(entries: tuple[Entry, ...], found: Evidence) -> list[Label]:
+    """What the judge makes of it."""
+    return [view.verdict.label for view in report.judged(entries, found)]
+
+
+def test_a_sound_run() -> None:
+    """The child process could never prove anything."""
+    steps: list[int] = []
+    found = in_a_child((), None, steps.append, entries=f"{HERE}:ONE")
+    assert labels(toys.ONE, found) == [Label.CORRECT]
+    assert steps[:3] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("which", "entries", "broken"),
+    [
+        ("CRASHING", toys.CRASHING, "the process that ran the cases crashed"),
+        ("LEAVING", toys.LEAVING, "the evidence has no footer: the run did not end"),
+    ],
+)
+def test_a_case_that_ends_the_process(which: str, entries: tuple[Entry, ...], broken: str) -> None:
+    """A crash, or a quiet exit with status 0, would pass for the end of the run."""
+    found = run(which)
+    assert found.broken == broken
+    assert 0 < len(found.findings) < 69
+    assert labels(entries, found) == [Label.UNPROVEN, Label.UNPROVEN]
+
+
+def test_a_case_that_hangs() -> None:
+    """A case that never ends would never be UNPROVEN."""
+    found = run("HUNG", limit=12)
+    assert found.broken == "a case hung for more than 12 s"
+    assert labels(toys.HUNG, found) == [Label.UNPROVEN, Label.UNPROVEN]
+
+
+def test_entries_that_cannot_be_imported() -> None:
+    """A run that audits nobody would be whole."""
+    found = in_a_child((), None, lambda done: None, entries="no_such_module:ENTRIES")
+    assert found.broken == "the process that ran the cases failed (2)"
+    assert labels(toys.ONE, found) == [Label.UNPROVEN]
+
+
+@pytest.mark.parametrize(
+    ("said", "broken"),
+    [
+        ("", "does not start with its header"),
+        ('{"evidence": 1}', "has no footer"),
+        ('{"evidence": 1}\n{"case": "so', "died while it answered"),
+        ('{"evidence": 1}\nhello\n{"end": 0}', "died while it answered"),
+        ('{"evidence": 2}\n{"end": 0}', "does not start with its header"),
+    ],
+)
+def test_a_child_that_says_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, broken: str
+) -> None:
+    """Half an answer, or a stray print, would end the judge with a traceback or be passed over."""
+    program = tmp_path / "child.py"
+    program.write_text(f"print({said!r})" if said else "")
+    real = collect.subprocess.Popen
+    monkeypatch.setattr(
+        collect.subprocess, "Popen", lambda command, **more: real([sys.executable, str(program)], **more)
+    )
+    assert broken in in_a_child((), None, lambda done: None).broken

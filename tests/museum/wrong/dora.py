@@ -1,0 +1,195 @@
+"""DoRA computed wrongly."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from variants.dora import DoRA
+from variants.lora import LoRAConfig
+from variants.runtime.adapter import row_norm
+from variants.runtime.spec import TensorSpec
+
+
+class _Parts(DoRA):
+    """DoRA as b + factor * V x, in parts that a bug can replace one at a time. Correct as it stands."""
+
+    def norm(self, W: Tensor) -> Tensor:
+        with torch.no_grad():
+            return row_norm(W + self.config.scale * self.B @ self.A)
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        dtype = self.A.dtype
+        W, b, s = layer.weight.to(dtype), layer.bias, self.config.scale
+        factor = self.factor(W)
+        dropped = F.dropout(x.to(dtype), self.config.dropout, self.training)
+        base = self.base_term(W, x.to(dtype), dropped)
+        update = factor * s * F.linear(F.linear(dropped, self.A), self.B)
+        return self.combine(y, (factor - 1) * base, update, factor, b).to(y.dtype)
+
+    def factor(self, W: Tensor) -> Tensor:
+        norm = self.norm(W)
+        return torch.where(norm > 0, self.m / norm, 1)
+
+    def base_term(self, W: Tensor, x: Tensor, dropped: Tensor) -> Tensor:
+        return F.linear(dropped, W)
+
+    def combine(self, y: Tensor, rescaled: Tensor, update: Tensor, factor: Tensor, b: Tensor | None) -> Tensor:
+        return y + rescaled + update
+
+
+class DoRAScalesTheBias(_Parts):
+    """The whole base output is scaled by m / |V|, bias included. Found in real code."""
+
+    def combine(self, y: Tensor, rescaled: Tensor, update: Tensor, factor: Tensor, b: Tensor | None) -> Tensor:
+        return y + rescaled + update + (0 if b is None else (factor - 1) * b)
+
+
+class DoRADropsTheOutputUnderneath(_Parts):
+    """With dropout the plain W x underneath is dropped as well: b + (m / |V|) V drop(x)."""
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        dropped = F.dropout(x.to(self.A.dtype), self.config.dropout, self.training)
+        V = layer.weight.to(self.A.dtype) + self.config.scale * self.B @ self.A
+        return F.linear(dropped, self.factor(layer.weight.to(self.A.dtype))[:, None] * V, layer.bias).to(y.dtype)
+
+
+class DoRABaseTermWithoutDropout(_Parts):
+    """The (m / |V| - 1) W x term sees the whole x. Found in real code."""
+
+    def base_term(self, W: Tensor, x: Tensor, dropped: Tensor) -> Tensor:
+        return F.linear(x, W)
+
+
+class DoRANormNotDetached(_Parts):
+    """The gradient flows through |V|; the forward is exact. Found in real code."""
+
+    def norm(self, W: Tensor) -> Tensor:
+        return row_norm(W + self.config.scale * self.B @ self.A)
+
+
+class DoRANormOfTheUnscaledUpdate(_Parts):
+    """|W + B A| in place of |W + s B A|: right for alpha = r. Found in real code."""
+
+    def norm(self, W: Tensor) -> Tensor:
+        with torch.no_grad():
+            return row_norm(W + self.B @ self.A)
+
+
+class DoRANormOfTheBase(_Parts):
+    """|W| in place of |V|: right at t=0 and never again."""
+
+    def norm(self, W: Tensor) -> Tensor:
+        with torch.no_grad():
+            return row_norm(W)
+
+
+class DoRAKeepsTheFirstNorm(_Parts):
+    """|V| is computed at the first call and kept while B and A train on."""
+
+    kept: Tensor | None = None
+
+    def norm(self, W: Tensor) -> Tensor:
+        if self.kept is None:
+            self.__dict__["kept"] = super().norm(W)
+        return self.kept
+
+
+class DoRAEpsilonInTheNorm(_Parts):
+    """|V| + 1e-3 against the division by zero: an epsilon that bfloat16 would need."""
+
+    def norm(self, W: Tensor) -> Tensor:
+        return super().norm(W) + 1e-3
+
+
+class _InTheLayersDtype(_Parts):
+    """Tells ``norm`` what the layer's dtype is."""
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        self.__dict__["rough"] = layer.weight.dtype
+        return super().change_output(layer, x, y)
+
+
+class DoRAEpsilonOfTheLayer(_InTheLayersDtype):
+    """|V| + eps of the layer's dtype: nothing in float64, 1e-2 in bfloat16. Found in real code."""
+
+    def norm(self, W: Tensor) -> Tensor:
+        norm = super().norm(W)
+        return norm if self.rough == torch.float64 else norm + torch.finfo(self.rough).eps
+
+
+class DoRANormInTheLayersDtype(_InTheLayersDtype):
+    """|V| is computed in the layer's dtype: up to a spacing of bfloat16 away, the same way for a whole row."""
+
+    def norm(self, W: Tensor) -> Tensor:
+        with torch.no_grad():
+            V = W.to(self.rough) + (self.config.scale * self.B @ self.A).to(self.rough)
+            return row_norm(V).to(W.dtype)
+
+
+class DoRANanAtAZeroRow(_Parts):
+    """A row of W that is zero gives 0 / 0. peft issue 2049; peft still has it, so the closed form must tell."""
+
+    def factor(self, W: Tensor) -> Tensor:
+        return self.m / self.norm(W)
+
+
+class DoRAUpdateNotRescaled(_Parts):
+    """m / |V| scales W x and leaves the update alone."""
+
+    def combine(self, y: Tensor, rescaled: Tensor, update: Tensor, factor: Tensor, b: Tensor | None) -> Tensor:
+        return y + rescaled + update / factor
+
+
+class DoRAIgnoresTheMagnitude(_Parts):
+    """m is there, trains and is saved, and the output is V x."""
+
+    def factor(self, W: Tensor) -> Tensor:
+        return torch.ones_like(self.m)
+
+
+class DoRADeadMagnitude(_Parts):
+    """m is detached in the forward: exact output, and the magnitude never learns."""
+
+    def factor(self, W: Tensor) -> Tensor:
+        return super().factor(W).detach()
+
+
+class _Started(DoRA):
+    """DoRA whose magnitude starts at another value."""
+
+    @classmethod
+    def start(cls, shape: torch.Size, layer: nn.Module) -> Tensor:
+        return torch.ones(shape)
+
+    @classmethod
+    def specs(cls, config: LoRAConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        return {**super().specs(config, d_in, d_out), "m": TensorSpec((d_out,), cls.start)}
+
+
+class DoRAMagnitudeOfOnes(_Started):
+    """m is never set from W. Found in real code."""
+
+
+class DoRAMagnitudeOfTheFrobeniusNorm(_Started):
+    """m starts at one number, |W| over the whole matrix."""
+
+    @classmethod
+    def start(cls, shape: torch.Size, layer: nn.Module) -> Tensor:
+        return layer.weight.detach().norm().expand(shape)
+
+
+class DoRAColumnNorm(DoRA):
+    """|V| and m go over the columns (d_in) in place of the rows (d_out); the paper's own notation invites it."""
+
+    @classmethod
+    def specs(cls, config: LoRAConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        columns = TensorSpec((d_in,), lambda shape, layer: layer.weight.detach().float().norm(dim=0))
+        return {**super().specs(config, d_in, d_out), "m": columns}
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        dropped = F.dropout(x.to(self.A.dtype), self.config.dropout, self.training)
+        V = layer.weight.to(self.A.dtype) + self.config.scale * self.B @ self.A
+        bias = 0 if layer.bias is None else layer.bias.to(V.dtype)
+        return (F.linear(dropped * (self.m / V.detach().norm(dim=0)), V) + bias).to(y.dtype)

@@ -1,0 +1,17 @@
+"""What every test of the variants starts from: one thread and a fixed seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_seed() -> Iterator[None]:
+    """Random weights, initial values and inputs are the same in every run, in any order of the tests."""
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield

@@ -1,0 +1,96 @@
+"""Partial removal of learned directions from the output (AntiPaSTO ablate, arXiv 2601.07473, as in lora-lite).
+
+    W  = U diag(S) Vh + W_res                                           U: (d_out, r), S: (r,), Vh: (r, d_in), frozen
+    W' = W_res + U (I - coeff Q diag(clip(alpha, 0, 1)) Q^T) diag(S) Vh        c: (r, k), alpha: (k,)
+    b' = b
+
+Q holds orthonormal columns that span those of c: c / (|c| + 1e-6) for k = 1, else its QR decomposition's Q. For
+coeff in [0, 1] the eigenvalues of the core stay in [0, 1]: it removes, and never flips or amplifies. alpha outside
+[0, 1] gets no gradient; at exactly 0 and 1 it does. ``cov_orient`` takes the basis P that calibration inputs orient
+(``svd_family``) in the place of Vh.
+
+Not the identity at t=0: alpha = ``init_alpha`` = 0.05 and c ~ N(0, 1/r), both live, so |W' - W| is about 1.6 % of |W|
+at r = 8. With ``init_alpha`` = 0 it would be the identity, and c dead.
+Reference: lora-lite ``variants/antipasto_ablate.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from variants.runtime.calibrate import Moments, Statistic
+from variants.runtime.spec import TensorSpec
+from variants.svd_family import Factors, SVDAdapter, SVDConfig, oriented
+
+
+@dataclass(frozen=True, kw_only=True)
+class AntiPaSTOAblateConfig(SVDConfig):
+    """``k`` directions to remove. ``cov_orient`` needs calibration; ``cov_eps`` is then added to every eigenvalue."""
+
+    k: int = 1
+    init_alpha: float = 0.05
+    cov_orient: bool = False
+    cov_eps: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fits = type(self.k) is int and 1 <= self.k <= self.r
+        self.require(fits, "k", self.k, f"an integer of 1 to r={self.r}")
+        self.require_finite("init_alpha", self.init_alpha)
+        self.require(0 <= self.init_alpha <= 1, "init_alpha", self.init_alpha, "a number in [0, 1]")
+        self.require_flag("cov_orient", self.cov_orient)
+        self.require_finite("cov_eps", self.cov_eps)
+        self.require(self.cov_eps > 0, "cov_eps", self.cov_eps, "a positive number")
+
+
+def _normal_over_root_r(shape: torch.Size, layer: nn.Module) -> Tensor:
+    return torch.randn(shape) / math.sqrt(shape[0])
+
+
+class AntiPaSTOAblate(SVDAdapter):
+    """See the module's docstring."""
+
+    name = "antipasto_ablate"
+    Config = AntiPaSTOAblateConfig
+    config: AntiPaSTOAblateConfig
+    c: Tensor
+    alpha: Tensor
+
+    @classmethod
+    def specs(cls, config: AntiPaSTOAblateConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        return {
+            **super().specs(config, d_in, d_out),
+            "c": TensorSpec((config.r, config.k), _normal_over_root_r),
+            "alpha": TensorSpec(
+                (config.k,), lambda shape, layer: torch.full(shape, config.init_alpha, dtype=torch.double)
+            ),
+        }
+
+    @classmethod
+    def statistic(cls, config: AntiPaSTOAblateConfig, layer: nn.Module) -> Statistic | None:
+        return Moments(layer.in_features) if config.cov_orient else None  # type: ignore[arg-type]
+
+    def factors(self, W: Tensor, statistic: Any) -> Factors:
+        if not self.config.cov_orient:
+            return super().factors(W, None)
+        self.require_rows(statistic)
+        return oriented(W, statistic.second, self.config.cov_eps, self.config.r)
+
+    def core(self, h: Tensor) -> Tensor:
+        h = h * self.S.to(h.dtype)
+        Q, alpha = self.directions(h.dtype), self.alpha.to(h.dtype).clamp(0, 1)
+        return h - self.coeff * ((h @ Q) * alpha) @ Q.T
+
+    def directions(self, dtype: torch.dtype) -> Tensor:
+        """The orthonormal columns that are removed: ``(r, k)``."""
+        c = self.c.to(dtype)
+        if self.config.k == 1:
+            Q: Tensor = c / (torch.linalg.vector_norm(c) + 1e-6)
+        else:
+            Q = torch.linalg.qr(c).Q
+        return Q

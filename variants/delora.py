@@ -1,0 +1,107 @@
+"""Low-rank update of normalised directions with a trainable strength (DeLoRA, Bini et al. 2025, arXiv 2503.18225).
+
+    y' = W x + b + B diag(xi) A (w * x)       xi_i = (lam / r) / (max(|a_i|, c) max(|b_i|, c)),  c = 1e-4
+
+    A: (r, d_in) with rows a_i, B: (d_out, r) with columns b_i, lam: (1,), w: (d_in,) frozen, w_j = |W[:, j]|
+
+Dropout acts on the x of the update. Identity at t=0: B = 0 exactly. A and lam get no gradient in the first step; B
+does, and it carries the factor 1 / c (with ``dtype="float16"`` it can overflow).
+
+``frozen_copies`` is the authors' own form: B starts like A, the update of frozen copies C and D of the start is
+subtracted, and the norms are not clamped:
+
+    y' = W x + b + (B diag(xi_AB) A - D diag(xi_CD) C) (w * x)
+
+Identity at t=0: C = A and D = B exactly. A and B are live, lam gets no gradient in the first step.
+Reference: ``peft.tuners.delora.layer.DeloraLinear``; https://github.com/ExplainableML/DeLoRA.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from variants.runtime.adapter import Adapter, row_norm
+from variants.runtime.config import AdapterConfig
+from variants.runtime.spec import TensorSpec
+
+SMALLEST_NORM = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeLoRAConfig(AdapterConfig):
+    """``lam``: where the strength starts. At zero no tensor would ever get a gradient."""
+
+    r: int = 8
+    lam: float = 15.0
+    dropout: float = 0.0
+    frozen_copies: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_rank(self.r)
+        self.require_finite("lam", self.lam)
+        self.require(self.lam > 0, "lam", self.lam, "a positive number (at 0 nothing would train)")
+        self.require_probability("dropout", self.dropout)
+        self.require_flag("frozen_copies", self.frozen_copies)
+
+
+def _column_norm_of_base(shape: torch.Size, layer: nn.Module) -> Tensor:
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    return row_norm(weight.detach().to(torch.promote_types(weight.dtype, torch.float32)).T)
+
+
+class DeLoRA(Adapter):
+    """See the module's docstring."""
+
+    name = "delora"
+    Config = DeLoRAConfig
+    config: DeLoRAConfig
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor
+    lam: Tensor
+    w: Tensor
+
+    @classmethod
+    def specs(cls, config: DeLoRAConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        A, B = (config.r, d_in), (d_out, config.r)
+        specs = {
+            "A": TensorSpec(A, "kaiming"),
+            "B": TensorSpec(B, "kaiming" if config.frozen_copies else "zeros"),
+            "lam": TensorSpec((1,), lambda shape, layer: torch.full(shape, config.lam, dtype=torch.float64)),
+            "w": TensorSpec((d_in,), _column_norm_of_base, buffer=True),
+        }
+        if config.frozen_copies:
+            specs |= {"C": TensorSpec(A, buffer=True), "D": TensorSpec(B, buffer=True)}
+        return specs
+
+    def check_layer(self, layer: nn.Module) -> None:
+        self.require_float_weight(layer)
+
+    def initial(self, layer: nn.Module, statistic: Any) -> dict[str, Tensor]:
+        if not self.config.frozen_copies:
+            return {}
+        specs = self.specs(self.config, self.d_in, self.d_out)
+        A, B = (specs[name].make(layer, self.config.torch_dtype, torch.device("cpu")) for name in ("A", "B"))
+        return {"A": A, "B": B, "C": A, "D": B}
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        x = F.dropout(x.to(self.A.dtype), self.config.dropout, self.training)
+        update = self.normalised(x, self.A, self.B)
+        if self.config.frozen_copies:
+            update = update - self.normalised(x, self.C, self.D)
+        return (y + update).to(y.dtype)
+
+    def normalised(self, x: Tensor, A: Tensor, B: Tensor) -> Tensor:
+        """B diag(xi) A (w * x) for rows ``x: (..., d_in)``; all scales go into A, which is small beside x."""
+        a, b = row_norm(A), row_norm(B.T)
+        if not self.config.frozen_copies:
+            a, b = a.clamp(min=SMALLEST_NORM), b.clamp(min=SMALLEST_NORM)
+        xi = self.lam / self.config.r / (a * b)
+        return F.linear(F.linear(x, xi[:, None] * A * self.w), B)

@@ -1,0 +1,82 @@
+"""LoRA on the principal part of the weight (PiSSA, Meng et al. 2024, arXiv 2404.02948).
+
+    y'    = W_res x + b + s B A x            A: (r, d_in), B: (d_out, r), s = alpha / r (rsLoRA: alpha / sqrt(r))
+    W     = U diag(S) Vh,  S descending
+    A0    = diag(sqrt(S_r / s)) Vh_r,  B0 = U_r diag(sqrt(S_r / s)),  W_res = W - s B0 A0
+
+``niter``: None decomposes exactly; a number takes that many rounds of a randomised decomposition of rank r without
+oversampling, which is quicker and coarser. Either way W is decomposed in its own dtype, at least float32: a float64
+weight keeps its digits.
+
+A and B start at A0 and B0. These are kept for the file, as rounded to the adapter's dtype, because W_res is W less
+exactly that product: with them a trained adapter finds its W_res again when it is loaded, without a decomposition
+(which is slow, differs between machines where S_r is close to the next singular value, and is random with ``niter``).
+
+Identity at t=0 up to the rounding of W_res to the dtype of W. A and B are both live.
+Reference: ``peft.tuners.lora.layer.LoraLayer.pissa_init``, which the authors' init_pissa.py calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from variants.lora import LoRA
+from variants.runtime.config import LowRankConfig
+from variants.runtime.spec import TensorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class PiSSAConfig(LowRankConfig):
+    """``alpha`` must be positive: the singular values are divided by s."""
+
+    niter: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.alpha > 0, "alpha", self.alpha, "a positive number (singular values are divided by s)")
+        rounds = self.niter is None or (type(self.niter) is int and self.niter >= 0)
+        self.require(rounds, "niter", self.niter, "None for the exact decomposition, or a number of rounds")
+
+
+class PiSSA(LoRA):
+    """See the module's docstring."""
+
+    name = "pissa"
+    Config = PiSSAConfig  # type: ignore[assignment]
+    config: PiSSAConfig  # type: ignore[assignment]
+
+    @classmethod
+    def specs(cls, config: Any, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        A, B = (config.r, d_in), (d_out, config.r)
+        return {
+            "A": TensorSpec(A),
+            "B": TensorSpec(B),
+            "A0": TensorSpec(A, kept=True),
+            "B0": TensorSpec(B, kept=True),
+        }
+
+    def check_layer(self, layer: nn.Module) -> None:
+        self.require_float_weight(layer)
+        self.require_rank_at_most(min(self.d_in, self.d_out), "the weight has no more singular values")
+
+    def initial(self, layer: nn.Module, statistic: Any) -> dict[str, Tensor]:
+        W: Tensor = layer.weight.detach()  # type: ignore[operator]
+        W = W.to(torch.promote_types(W.dtype, torch.float32))
+        r = self.config.r
+        if self.config.niter is None:
+            U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+        else:
+            U, S, V = torch.svd_lowrank(W, q=r, niter=self.config.niter)
+            Vh = V.T
+        root = (S[:r] / self.config.scale).sqrt()
+        A, B = root[:, None] * Vh[:r], U[:, :r] * root
+        return {"A": A, "B": B, "A0": A, "B0": B}
+
+    def residual(self, W: Tensor) -> Tensor:
+        wide = torch.promote_types(torch.promote_types(W.dtype, self.A.dtype), torch.float32)
+        A0, B0 = self.kept["A0"].to(W.device, wide), self.kept["B0"].to(W.device, wide)
+        return (W.to(wide) - self.config.scale * B0 @ A0).to(W.dtype)

@@ -1,0 +1,84 @@
+"""Rotation and scaling of pairs of outputs (RoAd, Liao and Monz 2024, arXiv 2409.00119).
+
+    y' = y * c1 + J y * c2        y = W x + b,  c1 = alpha cos(theta), c2 = alpha sin(theta): (d_out,)
+
+The outputs are cut into groups of ``group_size``; output i of the first half of a group and output i of its second
+half make a pair (y1, y2), and J turns it into (-y2, y1). The bias turns along. ``kind`` says who shares an angle and a
+scale:
+
+- ``road_1``: both outputs of a pair, theta and alpha: (d_out / 2,); the matrix of a pair is alpha times a rotation;
+- ``road_2``: nobody, theta and alpha: (d_out,);
+- ``road_4``: nobody, and c1 and c2 have their own, theta and alpha: (2 d_out,), c1's before c2's within each group.
+
+Identity at t=0: theta = 0 and alpha = 1 exactly. Both are live, but for road_4 half of each: where alpha belongs to
+c2 (sin 0 = 0), and where theta belongs to c1 (the slope of cos at 0). alpha of road_1 and road_2 is wholly live.
+Reference: ``peft.tuners.road.layer``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from variants.runtime.adapter import Adapter
+from variants.runtime.config import AdapterConfig
+from variants.runtime.errors import AdapterError
+from variants.runtime.spec import TensorSpec
+
+NUMBERS_PER_PAIR = {"road_1": 1, "road_2": 2, "road_4": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ROADConfig(AdapterConfig):
+    """``group_size`` must be even and divide d_out."""
+
+    kind: str = "road_1"
+    group_size: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_choice("kind", self.kind, tuple(NUMBERS_PER_PAIR))
+        even = type(self.group_size) is int and self.group_size > 0 and self.group_size % 2 == 0
+        self.require(even, "group_size", self.group_size, "an even integer of at least 2")
+
+
+class ROAD(Adapter):
+    """See the module's docstring."""
+
+    name = "road"
+    Config = ROADConfig
+    config: ROADConfig
+    theta: Tensor
+    alpha: Tensor
+
+    @classmethod
+    def specs(cls, config: ROADConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        shape = (d_out // 2 * NUMBERS_PER_PAIR[config.kind],)
+        return {"theta": TensorSpec(shape, "zeros"), "alpha": TensorSpec(shape, "ones")}
+
+    def check_layer(self, layer: nn.Module) -> None:
+        if self.d_out % self.config.group_size:
+            raise AdapterError(
+                got=f"group_size={self.config.group_size}",
+                want=f"a divisor of the layer's {self.d_out} outputs",
+                where=f"{self.name} on a layer {self.d_in} -> {self.d_out}",
+                fix="Choose another group_size, or leave this layer out with Targets(exclude=...).",
+            )
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        c1, c2 = self.columns()
+        pairs = y.reshape(*y.shape[:-1], self.d_out // self.config.group_size, 2, self.config.group_size // 2)
+        first, second = pairs.unbind(-2)
+        turned = torch.stack((-second, first), dim=-2)
+        return (pairs * c1 + turned * c2).reshape(y.shape).to(y.dtype)
+
+    def columns(self) -> tuple[Tensor, Tensor]:
+        """c1 and c2, each ``(groups, 2, group_size / 2)``; with road_1 the 2 is a 1, for both halves."""
+        half = self.config.group_size // 2
+        if self.config.kind == "road_4":
+            (theta1, theta2), (alpha1, alpha2) = (t.reshape(-1, 2, 2, half).unbind(1) for t in (self.theta, self.alpha))
+            return alpha1 * theta1.cos(), alpha2 * theta2.sin()
+        theta, alpha = (t.reshape(-1, NUMBERS_PER_PAIR[self.config.kind], half) for t in (self.theta, self.alpha))
+        return alpha * theta.cos(), alpha * theta.sin()
