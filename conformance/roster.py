@@ -87,6 +87,7 @@ def _sets(*options: Mapping[str, object]) -> tuple[Options, ...]:
 _LORA = _sets({"rslora": True}, {"init": "gaussian"})
 _STEERED = ({"coeff": -1.0}, {"coeff": 0.5, "suppress_only": True})
 _SELECTED = ({"calibration": "rows"}, {"calibration": "rows", "act_pool": "mean_abs"})
+_MASKED = {"calibration": "masked"}
 
 ENTRIES: tuple[Entry, ...] = (
     _row("lora", has_dropout=True, options=_LORA),
@@ -96,9 +97,11 @@ ENTRIES: tuple[Entry, ...] = (
     _row("ia3_ff", has_rank=False),
     _row("dora", has_dropout=True, options=_LORA, specials=("zero-row",)),
     _row("hra", laws=("reflection",), options=_sets({"gram_schmidt": True})),
-    _row("eva", laws=("principal",), has_dropout=True, options=_sets({"calibration": "mean"}, {"whiten": True})),
+    _row(
+        "eva", laws=("principal",), has_dropout=True, options=_sets({"calibration": "mean"}, {"whiten": True}, _MASKED)
+    ),
     _row("road", has_rank=False, options=_sets({"kind": "road_2"}, {"kind": "road_4"})),
-    _row("antipasto", laws=("steering",), options=_sets(*_STEERED, *_SELECTED)),
+    _row("antipasto", laws=("steering",), options=_sets(*_STEERED, *_SELECTED, _MASKED)),
     _row(
         "antipasto_rot",
         laws=("steering", "rotation"),
@@ -117,6 +120,6 @@ ENTRIES: tuple[Entry, ...] = (
         laws=("steering", "contraction"),
         options=_sets({"k": 2}, {"coeff": 0.5, "k": 2}, {"calibration": "rows", "cov_orient": True, "k": 2}),
     ),
-    _row("antipasto_corda", laws=("steering",), options=_sets(*_STEERED, {"cov_eps": 0.1})),
+    _row("antipasto_corda", laws=("steering",), options=_sets(*_STEERED, {"cov_eps": 0.1}, _MASKED)),
     _row("antipasto_arrow", laws=("steering",), options=_sets({"block": 3}, {"block": 2, "coeff": -0.5}, *_SELECTED)),
 )

@@ -119,7 +119,7 @@ class Trial:
                 subject.base.weight.copy_(values[RESIDUAL])
 
     def _build(self, build, layer: nn.Linear | None, seed: int) -> Subject:  # type: ignore[no-untyped-def]
-        torch.manual_seed(1000 * self.probe.seed + seed)
+        _seed(1000 * self.probe.seed + seed)
         subject: Subject = build(self.layer() if layer is None else layer, self.probe.settings)
         subject.train(self.probe.training)
         return subject
@@ -164,7 +164,7 @@ def run(subject: Subject, x: Tensor, cotangent: Tensor, *, backward: bool = True
     for leaf in subject.leaves().values():
         leaf.grad = None
     x = x.detach().requires_grad_(backward)
-    torch.manual_seed(seed)
+    _seed(seed)
     y = subject(x)
     if backward:
         if y.requires_grad:
@@ -178,6 +178,11 @@ def rounded(values: Mapping[str, Tensor], subject: Subject) -> dict[str, Tensor]
     slots = subject.slots()
     stored = {name: v.to(slots[name].value.dtype).double() for name, v in values.items() if name in slots}
     return {**stored, **{name: v for name, v in values.items() if name == RESIDUAL}}
+
+
+def _seed(seed: int) -> None:
+    """As ``torch.manual_seed`` does on the CPU, without its record of the call stack for the other devices (3 ms)."""
+    torch.default_generator.manual_seed(seed)
 
 
 def _dtype(name: str) -> torch.dtype:

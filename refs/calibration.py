@@ -56,6 +56,13 @@ def pooled(kind: str, d_in: int, dtype: torch.dtype) -> Tensor:
     return torch.cat([batch.kept for batch in batches(kind, d_in, dtype)])
 
 
+def whole(kind: str, d_in: int, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """All rows, padding included, ``(n, d_in)``, and the mask over them, if there is one."""
+    made = batches(kind, d_in, dtype)
+    masks = [batch.mask[0] for batch in made if batch.mask is not None]
+    return torch.cat([batch.x[0] for batch in made]), torch.cat(masks) if masks else None
+
+
 def _shape(kind: str, d_in: int) -> tuple[np.ndarray, float]:
     """Standard deviation along each direction, and the size of the mean."""
     return {

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refs.calibration import pooled
+from refs.calibration import whole
 from refs.settings import Settings
 from refs.subject import AS_IS, Subject
 from refs.transcriptions.transcription import RESIDUAL, Transcription
@@ -70,9 +70,10 @@ def build_transcribed(
     dtype = torch.float32 if settings.dtype is None else getattr(torch, settings.dtype)
     kind = settings.option("calibration", None)
     wide = torch.float64 if oriented else torch.float32
-    inputs = None if kind is None else pooled(kind, layer.in_features, layer.weight.dtype).to(wide)
+    inputs, mask = (None, None) if kind is None else whole(kind, layer.in_features, layer.weight.dtype)
+    inputs = None if inputs is None else inputs.to(wide)
     W = layer.weight.detach().to(wide)
-    start = dict(transcription.initial(W, config, inputs)) if transcription.initial is not None else {}
+    start = dict(transcription.initial(W, config, inputs, mask)) if transcription.initial is not None else {}
     residual = start.pop(RESIDUAL[0], None)
     if residual is not None:
         start = {name: value.to(dtype if stored else torch.float32) for name, value in start.items()}

@@ -78,5 +78,5 @@ class PiSSA(LoRA):
 
     def residual(self, W: Tensor) -> Tensor:
         wide = torch.promote_types(torch.promote_types(W.dtype, self.A.dtype), torch.float32)
-        A0, B0 = self.kept["A0"].to(W.device, wide), self.kept["B0"].to(W.device, wide)
+        A0, B0 = self.file_tensors["A0"].to(W.device, wide), self.file_tensors["B0"].to(W.device, wide)
         return (W.to(wide) - self.config.scale * B0 @ A0).to(W.dtype)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from conformance.checks.check import SMALL, WIDE, with_options
-from conformance.compare import EXACT_K, conclude, holds
+from conformance.compare import EXACT_K, Comparison, conclude, holds
 from conformance.effective import middle
 from conformance.entry import Entry
 from conformance.model import Finding, Probe
@@ -19,22 +20,31 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     return (SMALL, WIDE, *with_options(entry, SMALL))
 
 
+REACH = (-30.0, 1.0, 30.0)
+"""How far the trained tensors are stretched: beyond every bound that the method puts on them, to either side."""
+
+
 def run(trial: Trial) -> Finding:
     values = trial.state(trial.subject())
-    subject = trial.subject(values=values)
-    with asking_the_subject():
-        M = middle(subject, trial.probe.d_in)
-    S = values["S"]
+    comparisons = []
+    for times in REACH:
+        subject = trial.subject()
+        trained = {name for name, slot in subject.slots().items() if slot.trainable}
+        trial.load(subject, {name: v * times if name in trained else v for name, v in values.items()})
+        with asking_the_subject():
+            M = middle(subject, trial.probe.d_in)
+        comparisons += _bounds(M, values["S"], f" with the trained tensors times {times:g}")
+    return conclude(trial.case, comparisons)
+
+
+def _bounds(M: Tensor, S: Tensor, where: str) -> list[Comparison]:
     slack = EXACT_K * torch.finfo(torch.float64).eps * (S.max() / S.min()).item()
     eigenvalues = torch.linalg.eigvals(M)
     lowest, highest = eigenvalues.real.min().item(), eigenvalues.real.max().item()
     crooked = (M - M.T).abs().max().item()
     n = len(eigenvalues)
-    return conclude(
-        trial.case,
-        [
-            holds(-slack <= lowest, "smallest eigenvalue", f"{lowest:.6g}", "at least 0", n=n),
-            holds(highest <= 1 + slack, "largest eigenvalue", f"{highest:.6g}", "at most 1", n=n),
-            holds(crooked <= slack, "symmetry", f"off by {crooked:.2g}", "a symmetric matrix", n=M.numel()),
-        ],
-    )
+    return [
+        holds(-slack <= lowest, "smallest eigenvalue" + where, f"{lowest:.6g}", "at least 0", n=n),
+        holds(highest <= 1 + slack, "largest eigenvalue" + where, f"{highest:.6g}", "at most 1", n=n),
+        holds(crooked <= slack, "symmetry" + where, f"off by {crooked:.2g}", "a symmetric matrix", n=M.numel()),
+    ]

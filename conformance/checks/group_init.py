@@ -31,13 +31,20 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if not isinstance(reference, ClosedForm) or entry.build_stack is None:
         return ()
     fresh = replace(SMALL, state="t0", dtype="float32", adapter=None)
-    sets = {options for options in ((*reference.options,), *entry.options) if "calibration" in dict(options)}
-    stacked = tuple(replace(fresh, options=options, special=STACK) for options in sorted(sets))
+    sets = [{**dict(reference.options), **dict(more)} for more in ((), *entry.options)]
+    stacked = tuple(replace(fresh, options=tuple(sorted(o.items())), special=STACK) for o in sets if "calibration" in o)
     if "principal" not in entry.laws:
         return stacked
     kinds = ("gap", "mean", "rows")
     angles = tuple(
-        replace(WIDE, state="t0", dtype="float32", adapter=None, options=(("calibration", k),)) for k in kinds
+        replace(
+            WIDE,
+            state="t0",
+            dtype="float32",
+            adapter=None,
+            options=tuple(sorted({**dict(reference.options), "calibration": k}.items())),
+        )
+        for k in kinds
     )
     return (*stacked, *angles)
 

@@ -92,6 +92,10 @@ def eva_components(
     return found["layer"].to(torch.float32)
 
 
+ONE_LAYER = (("calibration", "gap"), ("rho", 1.0))
+"""Ranks move between layers with a larger rho; the probes speak of one layer."""
+
+
 METHOD = Method(
     name="eva",
     paper=Paper("2410.07170", "Parameter Efficient Fine-tuning via Explained Variance Adaptation"),
@@ -103,13 +107,13 @@ METHOD = Method(
             OBJECTS,
             "y' = base(x) + lora_B(lora_A(dropout(x))) * (lora_alpha / r)\n"
             "lora_A = leading directions of a mean-centred incremental PCA of the inputs, lora_B = 0",
-            options=(("calibration", "gap"),),
+            options=ONE_LAYER,
         ),
         ClosedForm(
             "closed:eva",
             lora._effective,
             "W' = W + s B A, b' = b; A spans the leading directions of the centred rows",
-            options=(("calibration", "gap"),),
+            options=ONE_LAYER,
             start=_start,
         ),
     ),

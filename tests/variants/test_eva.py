@@ -153,8 +153,17 @@ def test_layers_with_one_input_share_one_statistic(monkeypatch: pytest.MonkeyPat
     rows: list[int] = []
     decomposed: list[Tensor] = []
     add, eigh = Inputs.add, torch.linalg.eigh
-    monkeypatch.setattr(Inputs, "add", lambda self, x: rows.append(len(x)) or add(self, x))
-    monkeypatch.setattr(torch.linalg, "eigh", lambda C: decomposed.append(C) or eigh(C))
+
+    def counting_add(self: Inputs, x: Tensor) -> None:
+        rows.append(len(x))
+        add(self, x)
+
+    def counting_eigh(C: Tensor) -> Any:
+        decomposed.append(C)
+        return eigh(C)
+
+    monkeypatch.setattr(Inputs, "add", counting_add)
+    monkeypatch.setattr(torch.linalg, "eigh", counting_eigh)
     attachment = attach(Attention(), EVAConfig(r=4), calibration=sentences(3, pads=0))
     assert rows == [40] * 6  # three batches, two different inputs
     assert len(decomposed) == 2
@@ -193,13 +202,13 @@ def peft_ranks(model: nn.Module, rows: list[Tensor], config: EVAConfig) -> dict[
         warnings.simplefilter("ignore")
         lora = LoraConfig(
             r=config.r,
-            lora_alpha=config.alpha,  # type: ignore[arg-type]
+            lora_alpha=config.alpha,
             use_rslora=config.rslora,
             init_lora_weights="eva",
             eva_config=eva,
             target_modules=["a", "b", "c"],
         )
-        wrapped: Any = get_peft_model(copy.deepcopy(model), lora)  # type: ignore[arg-type]
+        wrapped: Any = get_peft_model(copy.deepcopy(model), lora)
         plain = {"prepare_model_inputs_fn": None, "prepare_layer_inputs_fn": None, "show_progress_bar": False}
         initialize_lora_eva_weights(wrapped, rows, forward_fn=lambda m, x: m(x), **plain)
     layers = {name: getattr(wrapped.base_model.model, name) for name in "abc"}

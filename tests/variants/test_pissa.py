@@ -26,7 +26,8 @@ VECTORS = vectors("pissa")
 def effective(layer: nn.Linear, scale: float) -> Tensor:
     """W_res + s B A in float64."""
     adapter: Any = layer.adapter
-    return layer.weight.double() + scale * adapter.B.double() @ adapter.A.double()
+    whole: Tensor = layer.weight.double() + scale * adapter.B.double() @ adapter.A.double()
+    return whole
 
 
 def with_orthogonal_weight() -> nn.Linear:
@@ -55,11 +56,11 @@ def test_equals_peft(options: dict[str, Any], shape: dict[str, Any], batch: tupl
 def test_starts_where_peft_starts(alpha: float, rslora: bool) -> None:
     """Otherwise the start would be without S / s, which the identity does not show and training does."""
     config = PiSSAConfig(r=4, alpha=alpha, rslora=rslora)
-    starts = [
+    own, theirs = (
         sign_free({**side.values(), "W_res": side.base.weight.detach()}, settings_of(config))
         for side in both(METHOD, config, linear(dtype=torch.float32))
-    ]
-    assert_close(*starts, limit=1e-6)
+    )
+    assert_close(own, theirs, limit=1e-6)
 
 
 def test_float64_weight_is_decomposed_in_float64() -> None:

@@ -40,7 +40,7 @@ class Adapter(nn.Module):
         super().__init__()
         self.config = config
         self.original: Tensor | None = None
-        self.kept: dict[str, Tensor] = {}
+        self.file_tensors: dict[str, Tensor] = {}
         self.d_in: int = layer.in_features  # type: ignore[assignment]
         self.d_out: int = layer.out_features  # type: ignore[assignment]
         self._handles: list[RemovableHandle] = []
@@ -56,7 +56,7 @@ class Adapter(nn.Module):
             else:
                 value = spec.make(layer, config.torch_dtype, weight.device)
             if spec.kept:
-                self.kept[name] = value
+                self.file_tensors[name] = value
             elif spec.buffer:
                 self.register_buffer(name, value, persistent=True)
             else:

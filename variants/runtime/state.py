@@ -50,7 +50,7 @@ class Attachment:
         return {
             f"{layer}.{key}": tensor
             for layer, adapter in self.layers.items()
-            for key, tensor in {**adapter.state_dict(keep_vars=True), **adapter.kept}.items()
+            for key, tensor in {**adapter.state_dict(keep_vars=True), **adapter.file_tensors}.items()
         }
 
 

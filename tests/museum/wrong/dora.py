@@ -88,12 +88,12 @@ class DoRANormOfTheBase(_Parts):
 class DoRAKeepsTheFirstNorm(_Parts):
     """|V| is computed at the first call and kept while B and A train on."""
 
-    kept: Tensor | None = None
+    first: Tensor | None = None
 
     def norm(self, W: Tensor) -> Tensor:
-        if self.kept is None:
-            self.__dict__["kept"] = super().norm(W)
-        return self.kept
+        if self.first is None:
+            self.__dict__["first"] = super().norm(W)
+        return self.first
 
 
 class DoRAEpsilonInTheNorm(_Parts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -140,6 +141,23 @@ class LoRADropoutNotRescaled(LoRA):
         return super().change_output(layer, kept * x, y)
 
 
+class LoRADropoutOneMaskForAll(_Branch):
+    """One mask is drawn for all tokens of a batch: every token alone looks right."""
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        mask = F.dropout(x.new_ones(self.d_in), self.config.dropout, self.training).to(self.A.dtype)
+        return (y + self.config.scale * self.branch(x.to(self.A.dtype) * mask)).to(y.dtype)
+
+
+class LoRADropoutOfAnotherP(LoRA):
+    """p is a tenth lower than asked for, by random numbers of its own: the mean is right, the spread is not."""
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        p = 0.9 * self.config.dropout if self.training else 0.0
+        mask = (torch.rand(x.shape) >= p).to(self.A.dtype) / (1 - p)
+        return (y + self.config.scale * F.linear(F.linear(x.to(self.A.dtype) * mask, self.A), self.B)).to(y.dtype)
+
+
 class LoRAOffInTraining(LoRA):
     """A switched guard: without dropout the branch is skipped in training mode."""
 
@@ -194,12 +212,12 @@ class LoRAGradientScaledAgain(LoRA):
 class LoRAKeepsTheFirstUpdate(_Branch):
     """B A is computed once and kept: what training does to A and B never reaches the output."""
 
-    kept: Tensor | None = None
+    first: Tensor | None = None
 
     def branch(self, dropped: Tensor) -> Tensor:
-        if self.kept is None:
-            self.__dict__["kept"] = (self.B @ self.A).detach()
-        return F.linear(dropped, self.kept)
+        if self.first is None:
+            self.__dict__["first"] = (self.B @ self.A).detach()
+        return F.linear(dropped, self.first)
 
 
 class LoRAMergesAtEveryCall(LoRA):
