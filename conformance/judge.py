@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from conformance.model import Case, Decided, Deviation, Fault, Finding, Label, Outcome, Verdict
 
 NEEDED = ("references", "params", "init", "gradients", "bf16", "forward", "influence")
-"""A variant is CORRECT only if each of these checks agreed at least once: absence of difference is no proof."""
+"""A variant is CORRECT only if each of these checks, and every other that is asked of it, agreed at least once: absence
+of difference is no proof."""
 
 
 def judge(
@@ -86,13 +87,14 @@ def _judge_one(
                 buggy.append(Decided(case, finding))
     agreed = {c.check for c in cases if c.id in findings and _proves(findings[c.id])}
     if cases:
-        unproven += [(check, "no case of this check agreed") for check in needed if check not in agreed]
+        asked = dict.fromkeys([*needed, *(case.check for case in cases)])
+        unproven += [(check, "no case of this check agreed") for check in asked if check not in agreed]
     for deviation, where in seen.items():
         if not any(fnmatchcase(case.id, deviation.cases) for case in cases):
             unproven.append((deviation.cases, "a declared deviation that matches no planned case"))
         elif not where:
             unproven.append((deviation.cases, "a declared deviation that no longer shows: withdraw it"))
-    label, reason = _label(cases, buggy, unproven, seen, faults)
+    label, reason = _label(cases, findings, buggy, unproven, seen, faults)
     shown = tuple((d, tuple(where)) for d, where in seen.items() if where)
     return Verdict(name, label, reason, tuple(buggy), tuple(unproven), shown, tuple(faults), findings)
 
@@ -114,6 +116,7 @@ def _proves(finding: Finding) -> bool:
 
 def _label(
     cases: list[Case],
+    findings: Mapping[str, Finding],
     buggy: list[Decided],
     unproven: list[tuple[str, str]],
     seen: Mapping[Deviation, list[str]],
@@ -127,12 +130,15 @@ def _label(
     partial = [d for d, where in seen.items() if where and d.by_default and not d.scope]
     if partial:
         return Label.PARTIAL, f"{_count(len(partial), 'declared deviation')} shows under the default settings."
-    differ = sum(len(where) for where in seen.values())
-    clauses = [f"{len(cases) - differ - len(faults)} of {len(cases)} planned cases agree"]
-    if differ:
+    agree = sum(_proves(finding) for finding in findings.values())
+    silent = sum(finding.outcome is Outcome.NOT_APPLICABLE for finding in findings.values())
+    clauses = [f"{agree} of {len(cases)} planned cases agree"]
+    if differ := len({case for where in seen.values() for case in where}):
         clauses.append(f"{differ} differ as declared")
     if faults:
         clauses.append(f"{len(faults)} differ by the reference's own fault")
+    if silent:
+        clauses.append(f"{silent} cannot be answered by the reference, as declared")
     return Label.CORRECT, ", ".join(clauses) + "."
 
 

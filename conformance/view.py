@@ -157,7 +157,8 @@ def reference_fault(finding: Finding) -> str:
     """What the reference does wrong, in words."""
     if finding.fault is Fault.REFERENCE:
         return (
-            f"at this point its {finding.what} is NaN or jumps under a nudge of a few roundings, so it states nothing"
+            "at this point it gives NaN, or another answer after a nudge of a few roundings, so it states nothing "
+            f"(seen in: {finding.what})"
         )
     told = describe(finding)
     return f"the closed form agrees with the subject, not with it ({told})"

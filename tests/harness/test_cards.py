@@ -15,7 +15,7 @@ from conformance.judge import judge
 from conformance.model import Case, Finding, Label, Outcome
 from conformance.plan import make_plan
 from tests.harness import toys
-from tests.harness.world import deviation
+from tests.harness.world import deviation, differ
 
 ENTRIES = (toys.SOUND, toys.SHIFTED)
 ROOT = Path(__file__).parents[2]
@@ -32,15 +32,16 @@ MEASURED = re.compile(
     """,
     re.VERBOSE,
 )
-STATED = ("1e-12 relative", "1e-3 per number", "one step of 0.001")
-"""Limits and steps that the text states, which nobody measured."""
+STATED = re.compile(
+    r"```.*?```|Closed form: `[^`]*`|limit 1e-12 relative|step of (1e-3|0\.001)|at most 1e-05",
+    re.DOTALL | re.MULTILINE,
+)
+"""Formulas, limits, steps and bands that the text states, which nobody measured."""
 
 
 def measured(text: str) -> list[str]:
     """What looks like a figure of one run or of one machine."""
-    for words in STATED:
-        text = text.replace(words, "")
-    return [found.group() for found in MEASURED.finditer(text)]
+    return [found.group() for found in MEASURED.finditer(STATED.sub("", text))]
 
 
 @pytest.fixture(scope="module")
@@ -141,12 +142,12 @@ def test_a_declared_deviation_is_on_the_card_with_its_cases(
     toy_findings: dict[str, Finding], toy_plan: tuple[Case, ...]
 ) -> None:
     """A declared difference would lower the label without a word on the card, or not be named where it showed."""
-    declared = deviation("shifted/*", variant="shifted", by_default=True, what="a thousandth more")
-    verdicts = judge(["sound", "shifted"], toy_plan, toy_findings, [declared], needed=("params",))
-    files = cards.render(cards.views(ENTRIES, verdicts, toy_plan))
-    text = files["shifted.md"]
-    assert text.startswith("# shifted: PARTIAL\n")
-    assert "**a thousandth more**" in text
-    for case, finding in toy_findings.items():
-        if case.startswith("shifted/") and finding.outcome is Outcome.DIFFER:
-            assert f"  - `{case}`" in text
+    declared = deviation("sound/*/params/t0-?f*16*", variant="sound", by_default=True, what="another dtype")
+    cases = [case for case in toy_plan if case.check == "params" and case.probe.startswith("t0-bf16")]
+    evidence = {**toy_findings, **{case.id: differ(case) for case in cases if case.variant == "sound"}}
+    verdicts = judge(["sound", "shifted"], toy_plan, evidence, [declared])
+    text = cards.render(cards.views(ENTRIES, verdicts, toy_plan))["sound.md"]
+    assert text.startswith("# sound: PARTIAL\n")
+    assert "**another dtype**" in text
+    shown = [case.id for case in cases if f"  - `{case.id}`" in text]
+    assert shown == [case.id for case in cases if case.variant == "sound"] != []

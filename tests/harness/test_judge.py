@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from conformance.checks.registry import CHECKS
-from conformance.judge import NEEDED, judge, worse
+from conformance.judge import judge, worse
 from conformance.model import Case, Label, Outcome
 from tests.harness.world import FORWARD, PARAMS, PLAN, WIDE, WITNESS, agree, deviation, differ, sound, verdict
 
@@ -77,9 +77,22 @@ def test_an_empty_agreement_is_no_proof_of_its_check() -> None:
     assert ("params", "no case of this check agreed") in verdict(sound(agree(PARAMS, n_compared=0))).unproven
 
 
-def test_every_check_of_the_registry_is_needed() -> None:
-    """A new check could be left out of what a CORRECT variant must have proven."""
-    assert set(NEEDED) == {check.name for check in CHECKS}
+def test_a_check_that_is_asked_is_needed_even_if_no_list_names_it() -> None:
+    """A new check could be forgotten in the list of what a CORRECT variant must have proven."""
+    extra = Case("gate", "peft:gate", "extra", "plain")
+    evidence = sound(differ(extra))
+    found = verdict(evidence, [deviation("*/extra/*", scope=True)], plan=[*PLAN, extra])
+    assert found.unproven == (("extra", "no case of this check agreed"),)
+
+
+def test_what_the_reference_cannot_answer_is_neither_missing_nor_an_agreement() -> None:
+    """A question that the reference declares it cannot answer would count as proof."""
+    silent = agree(WIDE, outcome=Outcome.NOT_APPLICABLE, what="it takes no float16", n_compared=0)
+    found = verdict(sound(silent))
+    assert found.label is Label.CORRECT
+    assert found.reason.startswith("3 of 4 planned cases agree, 1 cannot be answered")
+    every = [replace(silent, case=c.id) for c in (FORWARD, WIDE, WITNESS)]
+    assert verdict(sound(*every)).unproven == (("forward", "no case of this check agreed"),)
 
 
 def test_nothing_planned_is_no_reference() -> None:

@@ -12,6 +12,7 @@ from tests.harness.world import FORWARD, PARAMS, PLAN, WIDE, WITNESS, agree, dev
     ("scope", "by_default", "label"),
     [
         (True, False, Label.CORRECT),
+        (True, True, Label.CORRECT),
         (False, True, Label.PARTIAL),
         (False, False, Label.CORRECT),
     ],

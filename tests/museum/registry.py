@@ -195,6 +195,10 @@ EXHIBITS: tuple[Exhibit, ...] = (
 )
 
 REWRITINGS: tuple[Rewriting, ...] = (
+    # What exhibits are built on must be right, or it would not be their own bug that kills them.
+    Rewriting(lora.LoRAInParts, "lora"),
+    Rewriting(dora.DoRAInParts, "dora"),
+    Rewriting(hra.HRAInParts, "hra"),
     Rewriting(lora_rewritten.LoRAByAddmm, "lora"),
     Rewriting(lora_rewritten.LoRAByEinsum, "lora"),
     Rewriting(lora_rewritten.LoRAWithItsOwnMask, "lora"),

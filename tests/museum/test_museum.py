@@ -90,7 +90,7 @@ def test_no_exhibit_is_left_out() -> None:
         for name, thing in inspect.getmembers(module, inspect.isclass)
         if thing.__module__ == module.__name__ and not name.startswith("_")
     }
-    assert written == {exhibit.name for exhibit in EXHIBITS}
+    assert written <= {shown.name for shown in (*EXHIBITS, *REWRITINGS)}
 
 
 def test_every_exhibit_says_what_its_bug_is() -> None:

@@ -12,7 +12,7 @@ from variants.runtime.adapter import row_norm
 from variants.runtime.spec import TensorSpec
 
 
-class _Parts(DoRA):
+class DoRAInParts(DoRA):
     """DoRA as b + factor * V x, in parts that a bug can replace one at a time. Correct as it stands."""
 
     def norm(self, W: Tensor) -> Tensor:
@@ -39,14 +39,14 @@ class _Parts(DoRA):
         return y + rescaled + update
 
 
-class DoRAScalesTheBias(_Parts):
+class DoRAScalesTheBias(DoRAInParts):
     """The whole base output is scaled by m / |V|, bias included. Found in real code."""
 
     def combine(self, y: Tensor, rescaled: Tensor, update: Tensor, factor: Tensor, b: Tensor | None) -> Tensor:
         return y + rescaled + update + (0 if b is None else (factor - 1) * b)
 
 
-class DoRADropsTheOutputUnderneath(_Parts):
+class DoRADropsTheOutputUnderneath(DoRAInParts):
     """With dropout the plain W x underneath is dropped as well: b + (m / |V|) V drop(x)."""
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -55,21 +55,21 @@ class DoRADropsTheOutputUnderneath(_Parts):
         return F.linear(dropped, self.factor(layer.weight.to(self.A.dtype))[:, None] * V, layer.bias).to(y.dtype)
 
 
-class DoRABaseTermWithoutDropout(_Parts):
+class DoRABaseTermWithoutDropout(DoRAInParts):
     """The (m / |V| - 1) W x term sees the whole x. Found in real code."""
 
     def base_term(self, W: Tensor, x: Tensor, dropped: Tensor) -> Tensor:
         return F.linear(x, W)
 
 
-class DoRANormNotDetached(_Parts):
+class DoRANormNotDetached(DoRAInParts):
     """The gradient flows through |V|; the forward is exact. Found in real code."""
 
     def norm(self, W: Tensor) -> Tensor:
         return row_norm(W + self.config.scale * self.B @ self.A)
 
 
-class DoRANormOfTheUnscaledUpdate(_Parts):
+class DoRANormOfTheUnscaledUpdate(DoRAInParts):
     """|W + B A| in place of |W + s B A|: right for alpha = r. Found in real code."""
 
     def norm(self, W: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class DoRANormOfTheUnscaledUpdate(_Parts):
             return row_norm(W + self.B @ self.A)
 
 
-class DoRANormOfTheBase(_Parts):
+class DoRANormOfTheBase(DoRAInParts):
     """|W| in place of |V|: right at t=0 and never again."""
 
     def norm(self, W: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class DoRANormOfTheBase(_Parts):
             return row_norm(W)
 
 
-class DoRAKeepsTheFirstNorm(_Parts):
+class DoRAKeepsTheFirstNorm(DoRAInParts):
     """|V| is computed at the first call and kept while B and A train on."""
 
     first: Tensor | None = None
@@ -96,14 +96,14 @@ class DoRAKeepsTheFirstNorm(_Parts):
         return self.first
 
 
-class DoRAEpsilonInTheNorm(_Parts):
+class DoRAEpsilonInTheNorm(DoRAInParts):
     """|V| + 1e-3 against the division by zero: an epsilon that bfloat16 would need."""
 
     def norm(self, W: Tensor) -> Tensor:
         return super().norm(W) + 1e-3
 
 
-class _InTheLayersDtype(_Parts):
+class _InTheLayersDtype(DoRAInParts):
     """Tells ``norm`` what the layer's dtype is."""
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -128,28 +128,28 @@ class DoRANormInTheLayersDtype(_InTheLayersDtype):
             return row_norm(V).to(W.dtype)
 
 
-class DoRANanAtAZeroRow(_Parts):
+class DoRANanAtAZeroRow(DoRAInParts):
     """A row of W that is zero gives 0 / 0. peft issue 2049; peft still has it, so the closed form must tell."""
 
     def factor(self, W: Tensor) -> Tensor:
         return self.m / self.norm(W)
 
 
-class DoRAUpdateNotRescaled(_Parts):
+class DoRAUpdateNotRescaled(DoRAInParts):
     """m / |V| scales W x and leaves the update alone."""
 
     def combine(self, y: Tensor, rescaled: Tensor, update: Tensor, factor: Tensor, b: Tensor | None) -> Tensor:
         return y + rescaled + update / factor
 
 
-class DoRAIgnoresTheMagnitude(_Parts):
+class DoRAIgnoresTheMagnitude(DoRAInParts):
     """m is there, trains and is saved, and the output is V x."""
 
     def factor(self, W: Tensor) -> Tensor:
         return torch.ones_like(self.m)
 
 
-class DoRADeadMagnitude(_Parts):
+class DoRADeadMagnitude(DoRAInParts):
     """m is detached in the forward: exact output, and the magnitude never learns."""
 
     def factor(self, W: Tensor) -> Tensor:

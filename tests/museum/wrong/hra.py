@@ -12,7 +12,7 @@ from variants.runtime.adapter import Adapter
 from variants.runtime.spec import TensorSpec
 
 
-class _Product(HRA):
+class HRAInParts(HRA):
     """HRA's plain product in parts that a bug can replace. Correct as it stands."""
 
     def rows(self, U: Tensor) -> tuple[Tensor, ...]:
@@ -29,42 +29,42 @@ class _Product(HRA):
         return h
 
 
-class HRAReversedOrder(_Product):
+class HRAReversedOrder(HRAInParts):
     """x H_0 ... H_{r-1} on row inputs: exact at t=0, 90 % off after training. Found in real code."""
 
     def rows(self, U: Tensor) -> tuple[Tensor, ...]:
         return U.unbind()
 
 
-class HRASkipsTheLast(_Product):
+class HRASkipsTheLast(HRAInParts):
     """range(r - 1): the last reflection is never applied."""
 
     def rows(self, U: Tensor) -> tuple[Tensor, ...]:
         return U[:-1].flip(0).unbind()
 
 
-class HRAProjectsOnce(_Product):
+class HRAProjectsOnce(HRAInParts):
     """I - u u^T / |u|^2: the factor 2 is missing, so the directions are removed in place of mirrored."""
 
     def mirror(self, h: Tensor, u: Tensor) -> Tensor:
         return h - (h @ u).unsqueeze(-1) * (u / (u @ u))
 
 
-class HRAEpsilonInTheLength(_Product):
+class HRAEpsilonInTheLength(HRAInParts):
     """v / sqrt(|v|^2 + eps), as in the authors' llama layers: the reflection is no longer exact."""
 
     def mirror(self, h: Tensor, u: Tensor) -> Tensor:
         return h - (h @ u).unsqueeze(-1) * (2 * u / (u @ u + 1e-6))
 
 
-class HRALengthDetached(_Product):
+class HRALengthDetached(HRAInParts):
     """|u|^2 is a constant for the gradient, as if it were DoRA's norm; the forward is exact."""
 
     def mirror(self, h: Tensor, u: Tensor) -> Tensor:
         return h - (h @ u).unsqueeze(-1) * (2 * u / (u @ u).detach())
 
 
-class HRAIgnoresGramSchmidt(_Product):
+class HRAIgnoresGramSchmidt(HRAInParts):
     """gram_schmidt is accepted and the plain product is computed. Real code had options that silently do nothing."""
 
     def reflect(self, h: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class _IntegerScale(LoRAConfig):
         return self.alpha // self.r
 
 
-class _Branch(LoRA):
+class LoRAInParts(LoRA):
     """LoRA whose branch, from the dropped x on, a bug can replace. Correct as it stands."""
 
     def branch(self, dropped: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class LoRADropoutNotRescaled(LoRA):
         return super().change_output(layer, kept * x, y)
 
 
-class LoRADropoutOneMaskForAll(_Branch):
+class LoRADropoutOneMaskForAll(LoRAInParts):
     """One mask is drawn for all tokens of a batch: every token alone looks right."""
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -186,14 +186,14 @@ class LoRACutsTheBranchGradient(LoRA):
         return super().change_output(layer, x.detach(), y)
 
 
-class LoRADeadB(_Branch):
+class LoRADeadB(LoRAInParts):
     """B is detached in the forward: at t=0 nothing at all gets a gradient."""
 
     def branch(self, dropped: Tensor) -> Tensor:
         return F.linear(F.linear(dropped, self.A), self.B.detach())
 
 
-class LoRADeadA(_Branch):
+class LoRADeadA(LoRAInParts):
     """A is detached in the forward. At t=0 its gradient is zero anyway, so that start shows nothing."""
 
     def branch(self, dropped: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ class LoRAGradientScaledAgain(LoRA):
         return y + s * update + (1 - s) * update.detach()
 
 
-class LoRAKeepsTheFirstUpdate(_Branch):
+class LoRAKeepsTheFirstUpdate(LoRAInParts):
     """B A is computed once and kept: what training does to A and B never reaches the output."""
 
     first: Tensor | None = None

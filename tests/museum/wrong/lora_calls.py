@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.museum.wrong.lora import _Branch
+from tests.museum.wrong.lora import LoRAInParts
 from variants.lora import LoRA
 
 
@@ -24,7 +24,7 @@ class LoRARestridesItsInput(LoRA):
         return super().change_output(layer, x.as_strided(x.shape, torch.empty(x.shape).stride()), y)
 
 
-class LoRAOnlyRows(_Branch):
+class LoRAOnlyRows(LoRAInParts):
     """torch.mm: an error unless x has two dimensions."""
 
     def branch(self, dropped: Tensor) -> Tensor:
@@ -83,14 +83,14 @@ class LoRAFloat32Output(LoRA):
         return super().change_output(layer, x, y.to(torch.promote_types(y.dtype, self.A.dtype)))
 
 
-class LoRAComputesInFloat32(_Branch):
+class LoRAComputesInFloat32(LoRAInParts):
     """The branch always runs in float32: a float64 model loses nine digits."""
 
     def branch(self, dropped: Tensor) -> Tensor:
         return F.linear(F.linear(dropped.float(), self.A.float()), self.B.float())
 
 
-class LoRAComputesInBf16(_Branch):
+class LoRAComputesInBf16(LoRAInParts):
     """The branch runs in bfloat16 wherever the layer is not in float64, as under a forgotten autocast."""
 
     def branch(self, dropped: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class LoRAComputesInBf16(_Branch):
         return F.linear(F.linear(dropped.to(dtype), self.A.to(dtype)), self.B.to(dtype))
 
 
-class LoRAUsesRoundedTensors(_Branch):
+class LoRAUsesRoundedTensors(LoRAInParts):
     """A and B are kept in float32 and cast down to the dtype of x for every call, so small steps do not show."""
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
