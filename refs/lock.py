@@ -163,11 +163,23 @@ def _lock_of(module: str, variants: tuple[str, ...]) -> dict[str, Any]:
     if text is None:
         raise LookupError(f"refs/{module} is not there; mend its name in refs/methods/")
     listed = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))["files"]
-    vectors = {row["file"]: row["file_sha256"] for row in listed if row["variant"] in variants}
+    own = [row for row in listed if row["variant"] in variants]
+    vectors = {row["file"]: row["file_sha256"] for row in own}
+    sources = {row["source_path"]: _source_of_vector(row) for row in own}
     if not vectors:
         raise LookupError(f"no golden vector of {', '.join(variants)} for refs/{module}")
     uses = {used: _hashes(_file_text(used) or "") for used in sorted(_used_by(text))}
-    return {**_hashes(text), "uses": uses, "vectors": vectors}
+    return {**_hashes(text), "uses": uses, "vectors": vectors, "sources": sources}
+
+
+def _source_of_vector(row: dict[str, Any]) -> dict[str, str]:
+    """Where the code ran that a vector records. Nobody recorded the licences; none of that code is here."""
+    return {
+        "repo": row["source_repo"],
+        "commit": row["source_commit"],
+        "sha256": row["source_sha256"],
+        "licence": "not recorded",
+    }
 
 
 def _hashes(text: str) -> dict[str, str]:

@@ -8,12 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from conformance import cards, report
 from conformance.evidence import Evidence
 from conformance.judge import judge
 from conformance.model import Case, Finding, Label, Outcome
 from conformance.plan import make_plan
+from conformance.run import run_case
+from refs.settings import Settings
+from refs.subject import Subject
 from tests.harness import toys
 from tests.harness.world import deviation, differ
 
@@ -102,12 +106,10 @@ def test_what_looks_measured(text: str) -> None:
 def test_an_address_in_an_error_does_not_reach_the_card() -> None:
     """A card of a subject that raised would change from run to run."""
 
-    def build(*_: object) -> None:
+    def build(layer: nn.Linear, settings: Settings) -> Subject:
         raise RuntimeError(f"cannot use {object()!r}\non two lines")
 
     entry = replace(toys.SOUND, build=build)
-    from conformance.run import run_case
-
     findings = {f.case: f for f in map(run_case, make_plan((entry,)))}
     (view,) = report.judged((entry,), Evidence(findings))
     assert view.verdict.label is Label.BUGGY

@@ -23,6 +23,11 @@ def off(by: float, n: int = 400) -> Tensor:
     return (truth(n) * (1 + by)).to(BF16)
 
 
+def size(t: Tensor) -> float:
+    """Root mean square."""
+    return t.square().mean().sqrt().item()
+
+
 def test_the_reference_is_no_less_exact_than_itself() -> None:
     """The rule would refuse its own reference."""
     found = no_less_exact(off(0), off(0), truth(), "y")
@@ -42,12 +47,11 @@ def test_a_subject_further_from_the_truth_differs() -> None:
 def test_the_limit_is_the_stated_one() -> None:
     """The two constants would not be what decides."""
     found = no_less_exact(off(0.01), off(0), truth(), "y")
-    rms = lambda t: t.square().mean().sqrt().item()  # noqa: E731
-    own = rms(off(0).double() - truth())
+    own = size(off(0).double() - truth())
     scatter = FEW / 400**0.5
     share = (BARE_EPS_SHARE + scatter) * torch.finfo(BF16).eps
-    assert found.limit == pytest.approx((LOW_PRECISION_FACTOR + scatter) * own + share * rms(truth()))
-    assert found.error == pytest.approx(rms(off(0.01).double() - truth()))
+    assert found.limit == pytest.approx((LOW_PRECISION_FACTOR + scatter) * own + share * size(truth()))
+    assert found.error == pytest.approx(size(off(0.01).double() - truth()))
 
 
 def test_another_dtype_differs_even_when_it_is_better() -> None:

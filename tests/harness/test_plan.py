@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 import pytest
 import torch
@@ -121,6 +122,41 @@ def test_a_reference_that_raises_proves_nothing() -> None:
 
     found = run_case(one(reference=replace(toys.LIVE, build=build)))
     assert (found.outcome, found.got) == (Outcome.ERROR, "RuntimeError: no")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "outcome"),
+    [("*-f64-*", Outcome.NOT_APPLICABLE), ("*-f32-*", Outcome.ERROR), ("", Outcome.ERROR)],
+)
+def test_a_reference_that_raises_where_it_declares_it_cannot_answer(pattern: str, outcome: Outcome) -> None:
+    """One declared gap of a reference would excuse every other failure of it."""
+
+    def build(layer: nn.Linear, settings: Settings) -> Subject:
+        raise RuntimeError("no")
+
+    found = run_case(one(reference=replace(toys.LIVE, build=build, cannot=((pattern, "it takes no float64"),))))
+    assert (found.outcome, found.n_compared) == (outcome, 0)
+    assert (found.what == "it takes no float64") is (outcome is Outcome.NOT_APPLICABLE)
+
+
+def test_a_subject_that_raises_where_the_reference_cannot_answer() -> None:
+    """A declared gap of the reference would excuse the subject."""
+
+    def build(layer: nn.Linear, settings: Settings) -> Subject:
+        raise RuntimeError("no")
+
+    planned = one(reference=replace(toys.LIVE, cannot=(("*", "nothing"),)), entry=replace(toys.SOUND, build=build))
+    assert run_case(planned).outcome is Outcome.DIFFER
+
+
+def test_what_a_reference_cannot_answer_is_planned() -> None:
+    """A declared gap with a misspelt pattern would lie about forever."""
+    probes = {(p.reference.id, p.probe.id) for p in make_plan(ENTRIES)}
+    for entry in ENTRIES:
+        for reference in entry.method.references if entry.method else ():
+            for pattern, why in getattr(reference, "cannot", ()):
+                assert why, pattern
+                assert any(name == reference.id and fnmatchcase(probe, pattern) for name, probe in probes), pattern
 
 
 @pytest.mark.parametrize("case", ["", "sound/peft:gate/forward/other"])

@@ -33,7 +33,7 @@ class Gate(nn.Module):
         self.g = nn.Parameter(torch.ones(base.out_features, dtype=dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.base(x)
+        y: Tensor = self.base(x)
         return (y * self.g).to(y.dtype)
 
 
