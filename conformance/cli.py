@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +14,20 @@ WORK = Path(".conformance")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 all is well, 1 the gate is closed, 2 the request makes no sense."""
+    """Exit status: 0 all is well, 1 the gate is closed, 2 the request makes no sense, 130 interrupted."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
-    except ValueError as error:
+    except BrokenPipeError:
+        # Whoever read the output has enough of it. Nothing may be flushed into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("conformance: interrupted; no card was touched", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +91,9 @@ def _audit(options: argparse.Namespace) -> int:
     from conformance.collect import in_a_child
 
     progress = Progress()
+    options.out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be had is said now, not after the run
+    if options.case == "":
+        raise ValueError("--case: got an empty id, want a planned case. See `conformance list NAME`.")
     if options.case and not options.variants:
         options.variants = [options.case.split("/")[0]]
     with Background(
@@ -119,6 +130,6 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, want a whole number of at least 1")
     return int(text)

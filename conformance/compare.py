@@ -155,6 +155,9 @@ def conclude(
         return Finding(case, Outcome.AGREE, 0, facts=facts)
     if nans := sum(c.nans for c in comparisons):
         facts["nan_on_both_sides"] = nans
+    facts["asked"] = sorted({c.what for c in comparisons})
+    if differs := sorted({c.what for c in comparisons if not c.agrees}):
+        facts["differs"] = differs
     if worst.agrees:
         # Report the tightest squeeze, so that the raw evidence shows how near to its limit an agreement was.
         worst = max(comparisons, key=lambda c: c.error / c.limit if c.limit else 0.0)

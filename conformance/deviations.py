@@ -18,6 +18,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         link=PEFT_HRA,
         by_default=False,
         scope=True,
+        shows=("it raised",),
     ),
     Deviation(
         variant="hra",
@@ -26,6 +27,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         why="Gram-Schmidt of a vector and its copy is 0 / 0: that start gives NaN or amplified rounding",
         link=PEFT_HRA,
         by_default=False,
+        shows=("U: *",),
     ),
     Deviation(
         variant="pissa",
@@ -35,6 +37,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         why="what is subtracted must be what the forward adds back",
         link="https://github.com/huggingface/peft/blob/v0.21.2/src/peft/tuners/lora/layer.py",
         by_default=False,
+        shows=("base weight",),
     ),
     *(
         Deviation(
@@ -45,6 +48,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
             why="what is subtracted must be what the forward adds back",
             link="https://github.com/wassname/lora-lite",
             by_default=False,
+            shows=("base weight",),
         )
         for name in ("antipasto", "antipasto_rot", "antipasto_ablate", "antipasto_arrow")
     ),
@@ -57,6 +61,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "the output; peft follows the equations as the CorDA paper prints them",
         link="https://arxiv.org/abs/2406.05223",
         by_default=True,
+        shows=("span of P",),
     ),
     *(
         Deviation(
@@ -67,6 +72,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
             why="padding says nothing about the inputs",
             link="https://github.com/wassname/lora-lite",
             by_default=False,
+            shows=("base weight", "S at t=0", "U diag(S) Vh at t=0", "W_res at t=0"),
         )
         for check in ("init", "params")
     ),

@@ -68,7 +68,7 @@ def _judge_one(
         if finding.case != case.id:
             unproven.append((case.id, f"its evidence is that of another case ({finding.case})"))
             continue
-        matching = [d for d in deviations if fnmatchcase(case.id, d.cases)]
+        matching = [d for d in deviations if _covers(d, case, finding)]
         if finding.outcome is Outcome.ERROR:
             unproven.append((case.id, f"{finding.what}: got {finding.got}, want {finding.want}"))
         elif finding.outcome is Outcome.NOT_APPLICABLE and finding.what:
@@ -100,14 +100,28 @@ def _judge_one(
 
 
 def _reference_is_at_fault(case: Case, finding: Finding, evidence: Mapping[str, Finding]) -> bool:
-    """The check saw it, or the closed form answers the same question as the subject and not as the reference."""
+    """The check saw it, or the closed form answers the same question as the subject and not as the reference.
+
+    The witness must have been asked about everything that differs.
+    """
     if finding.fault is Fault.REFERENCE:
         return True
     kind, _, method = case.reference.partition(":")
     if kind == "closed":
         return False
     witness = evidence.get(Case(case.variant, f"closed:{method}", case.check, case.probe).id)
-    return witness is not None and _proves(witness)
+    return witness is not None and _proves(witness) and _about(finding.differing) <= _about(witness.asked)
+
+
+def _about(whats: tuple[str, ...]) -> set[str]:
+    """What was compared, without the aspect (``output: shape`` is about the output)."""
+    return {what.partition(":")[0] for what in whats}
+
+
+def _covers(deviation: Deviation, case: Case, finding: Finding) -> bool:
+    """Whether the deviation speaks of this case and of everything that differs in it."""
+    spoken = all(any(fnmatchcase(what, shown) for shown in deviation.shows) for what in finding.differing)
+    return fnmatchcase(case.id, deviation.cases) and spoken
 
 
 def _proves(finding: Finding) -> bool:

@@ -150,6 +150,16 @@ class Finding:
         fields: dict[str, Any] = {key: kinds[key](value) if key in kinds else value for key, value in data.items()}
         return cls(**fields)
 
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """Everything that differs in this case, by name."""
+        return tuple(self.facts.get("differs", (self.what,)))
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Everything that was compared in this case, by name."""
+        return tuple(self.facts.get("asked", (self.what,)))
+
     def message(self) -> str:
         """Got, want, where, and the next command, on one line."""
         return (
@@ -164,7 +174,8 @@ class Finding:
 class Deviation:
     """A difference that the variant declares, as data. It must show on every run, and never widens a tolerance.
 
-    ``cases`` is a pattern over case ids (``*`` and ``?``). ``scope`` says that the variant does not offer something: a
+    ``cases`` is a pattern over case ids (``*`` and ``?``), ``shows`` patterns over what may differ in them: a case in
+    which anything else differs too is not covered. ``scope`` says that the variant does not offer something: a
     note, not a lower label. ``by_default`` says that the difference shows under the default settings: then PARTIAL.
     """
 
@@ -175,6 +186,7 @@ class Deviation:
     link: str
     by_default: bool
     scope: bool = False
+    shows: tuple[str, ...] = ("*",)
 
 
 @dataclass(frozen=True)

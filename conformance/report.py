@@ -36,7 +36,9 @@ def write(folder: Path, files: dict[str, str]) -> None:
         if path.name not in files and is_card(path.name, path.read_text(encoding="utf-8", errors="replace")):
             path.unlink()
     for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        whole = folder / f".{name}.part"
+        whole.write_text(text, encoding="utf-8", newline="\n")
+        whole.replace(folder / name)
 
 
 def print_table(shown: tuple[View, ...], folder: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from conformance.compare import raised
 from conformance.model import Finding, Outcome
 from conformance.plan import Planned
-from conformance.trial import SubjectFailed, Trial, in_words
+from conformance.trial import SubjectFailed, Trial, asking_the_subject, in_words
 from refs.reference import Live
 
 
@@ -29,7 +29,9 @@ def run_case(planned: Planned) -> Finding:
     except SubjectFailed as failure:
         return raised(trial.case, str(failure))
     except Exception as error:
-        if why := _declared(planned):
+        if why := _declared(planned, str(error)):
+            if problem := _silent(trial):
+                return raised(trial.case, problem)
             return Finding(trial.case, Outcome.NOT_APPLICABLE, what=why, got=in_words(error), want="an answer")
         return Finding(trial.case, Outcome.ERROR, what="could not ask", got=in_words(error), want="an answer")
     finally:
@@ -37,7 +39,20 @@ def run_case(planned: Planned) -> Finding:
         torch.set_default_dtype(dtype)
 
 
-def _declared(planned: Planned) -> str:
-    """Why the reference cannot answer here, if that is declared."""
+def _declared(planned: Planned, text: str) -> str:
+    """Why the reference cannot answer here, if that is declared and it failed in that way."""
     cannot = planned.reference.cannot if isinstance(planned.reference, Live) else ()
-    return next((why for pattern, why in cannot if fnmatchcase(planned.probe.id, pattern)), "")
+    return next((why for at, told, why in cannot if fnmatchcase(planned.probe.id, at) and told in text), "")
+
+
+def _silent(trial: Trial) -> str:
+    """What keeps the subject from answering where the reference cannot; empty if it does answer."""
+    try:
+        with asking_the_subject():
+            y = trial.subject()(trial.x)
+    except SubjectFailed as failure:
+        return str(failure)
+    shape = (*trial.probe.batch, trial.probe.d_out)
+    if y.shape != shape or y.dtype != trial.x.dtype or not bool(y.isfinite().all()):
+        return f"{y.dtype} of shape {tuple(y.shape)}, want finite {trial.x.dtype} of shape {shape}"
+    return ""

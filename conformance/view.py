@@ -75,7 +75,7 @@ class View:
         agree = counts.pop("agree", 0)
         if not pairs:
             return "no case is planned"
-        rest = "".join(f"; {n} {state}" for state, n in sorted(counts.items()))
+        rest = "".join(f"; {n}: {state}" for state, n in sorted(counts.items()))
         return f"{agree} of {len(pairs)} cases agree{rest}"
 
     def state(self, case: Case, finding: Finding | None) -> str:
@@ -89,21 +89,21 @@ class View:
         if finding.outcome is not Outcome.DIFFER:
             return "could not be asked"
         if any(case.id in where for _, where in self.verdict.declared):
-            return "differ as declared"
+            return "as declared"
         if any(case == d.case for d in self.verdict.reference_faults):
-            return "differ by the reference's fault"
-        return "DIFFER"
+            return "reference at fault"
+        return "DIFFERS"
 
     def section(self, checks: tuple[str, ...]) -> str:
         """The state of a section in one word, the worst of its cases."""
         states = {self.state(case, f) for check in checks for case, f in self.findings(check)}
         for state, word in (
-            ("DIFFER", "DIFFERS"),
+            ("DIFFERS", "DIFFERS"),
             ("missing", "missing"),
             ("could not be asked", "missing"),
             ("compared nothing", "missing"),
-            ("differ as declared", "declared"),
-            ("differ by the reference's fault", "ok, reference at fault"),
+            ("as declared", "declared"),
+            ("reference at fault", "ok, reference at fault"),
             ("agree", "ok"),
         ):
             if state in states:

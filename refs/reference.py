@@ -55,8 +55,9 @@ class Live:
 
     ``objects`` are ``file::qualified.name`` of everything its numbers come from (the file as in the wheel), the main
     one first; the lock holds a hash of each. ``options`` are set in every probe of this reference, and it is asked only
-    about settings that it ``covers``. ``cannot``: patterns over probe ids where it raises an error itself, and why; a
-    case that it cannot answer reads NOT_APPLICABLE, and any other error of it UNPROVEN.
+    about settings that it ``covers``. ``cannot``: where it raises an error itself: a pattern over probe ids, a piece of
+    the error's text, and why. Such a case reads NOT_APPLICABLE if the subject answers there; any other error is
+    UNPROVEN.
     """
 
     id: str
@@ -66,7 +67,7 @@ class Live:
     package: str = "peft"
     options: Options = ()
     covers: Callable[[Settings], bool] = _everything
-    cannot: tuple[tuple[str, str], ...] = ()
+    cannot: tuple[tuple[str, str, str], ...] = ()
     checks: tuple[str, ...] = ()
     """The checks that it is asked in; all of them if none is named."""
 

@@ -61,7 +61,8 @@ class DoRA(Adapter):
         s = self.config.scale
         with torch.no_grad():
             norm = row_norm(W + s * (self.B @ self.A))
-        factor = torch.where(norm > 0, self.m / norm, 1)
+        # Divide by 1 where a row is zero: dividing by its norm first would send NaN back to m.
+        factor = torch.where(norm > 0, self.m / torch.where(norm > 0, norm, 1), 1)
 
         dropped = F.dropout(x.to(dtype), self.config.dropout, self.training)
         if self.training and self.config.dropout > 0:

@@ -23,7 +23,9 @@ STEP = 1e-3
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if isinstance(reference, ClosedForm):
         return ()
-    return tuple(
+    low = tuple(replace(SMALL, dtype=dtype, adapter=None) for dtype in ("bfloat16", "float16"))
+    more = tuple(probe for p in low for probe in (replace(p, batch=(4, 16)), replace(p, training=True, batch=(64,))))
+    return more + tuple(
         replace(probe, state=state, dtype=dtype, adapter=adapter)
         for dtype, adapters in (
             ("bfloat16", (None, "bfloat16")),

@@ -37,7 +37,8 @@ def with_dropout(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if isinstance(reference, ClosedForm):
         return (exact,)
     random = replace(training, options=(("dropout", DROPOUT),))
-    return (exact, replace(random, batch=(2, 7)), replace(random, bias=False))
+    much = replace(training, options=(("dropout", 2 * DROPOUT),))
+    return (exact, replace(random, batch=(2, 7)), replace(random, bias=False), much)
 
 
 def with_options(entry: Entry, probe: Probe) -> tuple[Probe, ...]:

@@ -38,14 +38,15 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         *with_options(entry, t0),
         *with_options(entry, SMALL),
         *with_dropout(entry, reference),
-        *(replace(SMALL, special=special) for special in entry.specials),
+        *(replace(probe, special=special) for probe in (SMALL, t0) for special in entry.specials),
     )
 
 
 def run(trial: Trial) -> Finding:
     values = trial.state(trial.other())
+    sound = True
     try:
-        comparisons = _values(trial, values)
+        comparisons, sound = _values(trial, values)
         facts: dict[str, Any] = {}
         if trial.probe.state == "t0":
             flow, facts = _flows(trial)
@@ -53,11 +54,11 @@ def run(trial: Trial) -> Finding:
         finding = conclude(trial.case, comparisons, facts=facts)
     except SubjectFailed as failure:
         finding = raised(trial.case, str(failure))
-    return blamed(trial, values, finding)
+    return blamed(trial, values, finding) if sound else finding
 
 
-def _values(trial: Trial, values: Mapping[str, Tensor]) -> list[Comparison]:
-    """The same tensors on both sides."""
+def _values(trial: Trial, values: Mapping[str, Tensor]) -> tuple[list[Comparison], bool]:
+    """The same tensors on both sides; and whether the subject is sound: finite gradients where its output is finite."""
     reference, subject = trial.other(values=values), trial.subject(values=values)
     want = run_both_ways(reference, trial.x, trial.cotangent)
     with asking_the_subject():
@@ -71,7 +72,9 @@ def _values(trial: Trial, values: Mapping[str, Tensor]) -> list[Comparison]:
         comparisons = alike(trial, subject, reference, gradients=True)
     comparisons.append(same(sorted(got.grads), sorted(want.grads), "tensors that train"))
     comparisons.append(same(_base_grads(subject), {}, "gradients of the base"))
-    return comparisons
+    answered = bool(got.y.isfinite().all())
+    grads = [g for g in (got.grad_x, *got.grads.values()) if g is not None]
+    return comparisons, not answered or all(bool(g.isfinite().all()) for g in grads)
 
 
 def _flows(trial: Trial) -> tuple[Comparison, dict[str, Any]]:

@@ -103,7 +103,13 @@ METHOD = Method(
             "y' = base(x) + (((dropout(x) * w_norm) A^T) * scaling) B^T\n"
             "scaling = (lambda / r) / (clamp(|A|_row, 1e-4) clamp(|B|_col, 1e-4)), w_norm = |W|_col",
             covers=lambda settings: not frozen_copies(settings),
-            cannot=(("*-f32+bf16-*", "peft's DeLoRA does not cast a float32 input to bfloat16 adapter tensors"),),
+            cannot=(
+                (
+                    "*-f32+bf16-*",
+                    "to have the same dtype",
+                    "peft's DeLoRA does not cast a float32 input to bfloat16 adapter tensors",
+                ),
+            ),
         ),
         Transcribed(
             "authors:delora",

@@ -63,10 +63,9 @@ def _start(W: Array, settings: Settings) -> dict[str, Array]:
 
 
 def sign_free(values: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
-    """The span of A's rows as a projector, their lengths, and B."""
+    """Each direction with its length, without its sign, and B."""
     A = values["A"].double()
-    basis = torch.linalg.qr(A.T).Q
-    return {"span of A": (basis @ basis.T).float(), "|a_i|": A.norm(dim=1).float(), "B": values["B"].float()}
+    return {"a_i a_i^T": torch.einsum("ij,ik->ijk", A, A).float(), "B": values["B"].float()}
 
 
 def eva_components(

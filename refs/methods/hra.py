@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,10 +26,11 @@ OBJECTS = (
 )
 
 
-def _build(layer: nn.Linear, settings: Settings) -> Subject:
+def _build(layer: nn.Linear, settings: Settings, *, paired: bool = True) -> Subject:
     from peft import HRAConfig
 
-    config = HRAConfig(r=settings.r, apply_GS=settings.option("gram_schmidt", False), target_modules=["layer"])
+    gram_schmidt = settings.option("gram_schmidt", False)
+    config = HRAConfig(r=settings.r, apply_GS=gram_schmidt, init_weights=paired, target_modules=["layer"])
     return build_peft(layer, config, NAMES, settings)
 
 
@@ -65,6 +67,14 @@ METHOD = Method(
     references=(
         Live(
             "peft:hra", _build, OBJECTS, "y' = (W R) x + b,  R = I; for i in 0..r-1: R = R (I - 2 u_i u_i^T / |u_i|^2)"
+        ),
+        Live(
+            "peft:hra_unpaired",
+            partial(_build, paired=False),
+            OBJECTS,
+            "as peft:hra, with init_weights=False: U uniform on +-1/sqrt(r), the start that Gram-Schmidt can use",
+            options=(("gram_schmidt", True),),
+            checks=("references", "init"),
         ),
         Transcribed(
             "authors:hra",

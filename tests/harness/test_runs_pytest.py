@@ -58,11 +58,10 @@ def test_cases_that_were_deselected(tmp_path: Path) -> None:
 @pytest.mark.timeout(1200)
 def test_one_worker_and_two_workers_give_the_same_bytes(tmp_path: Path) -> None:
     """The committed reports would depend on the machine that ran the audit."""
-    rendered = []
-    for workers in (1, 2):
-        found = through_pytest(tmp_path / f"{workers}.jsonl", workers=workers)
+    one, two = (through_pytest(tmp_path / f"{workers}.jsonl", workers=workers) for workers in (1, 2))
+    for found in (one, two):
         assert (len(found.findings), found.broken) == (len(make_plan(ENTRIES)), "")
-        rendered.append(report.render(report.judged(ENTRIES, found)))
+    rendered = [report.render(report.judged(ENTRIES, found)) for found in (one, two)]
     assert rendered[0] == rendered[1]
 
 

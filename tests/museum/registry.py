@@ -11,7 +11,7 @@ from tests.museum.rewritten import dora as dora_rewritten
 from tests.museum.rewritten import hra as hra_rewritten
 from tests.museum.rewritten import ia3 as ia3_rewritten
 from tests.museum.rewritten import lora as lora_rewritten
-from tests.museum.wrong import antipasto, dora, hra, ia3, lora, lora_calls, lora_tensors, low_rank
+from tests.museum.wrong import antipasto, attacks, dora, hra, ia3, lora, lora_calls, lora_tensors, low_rank
 from variants.runtime.adapter import Adapter
 
 
@@ -56,6 +56,17 @@ def entry_of(shown: Exhibit | Rewriting) -> Entry:
 
 
 EXHIBITS: tuple[Exhibit, ...] = (
+    Exhibit(attacks.DoRANanGradientAtAZeroRow, "dora", "gradients"),
+    Exhibit(attacks.LoRAOtherScaleWithoutGradients, "lora", "forward"),
+    Exhibit(attacks.LoRAScaleAtLeastOne, "lora", "forward"),
+    Exhibit(attacks.LoRARankCountsUpToEight, "lora", "forward"),
+    Exhibit(attacks.LoRAMirroredRows, "lora", "init"),
+    Exhibit(attacks.LoRAClampsTheOutput, "lora", "forward"),
+    Exhibit(attacks.LoRAFlipsHalfPrecisionSequences, "lora", "bf16"),
+    Exhibit(attacks.LoRATrainsLouderInHalfPrecision, "lora", "bf16"),
+    Exhibit(attacks.HRARoundsAnOddRankUp, "hra", "params"),
+    Exhibit(attacks.HRAGramSchmidtHugeStart, "hra", "init"),
+    Exhibit(attacks.EVARotatesWithinTheSpan, "eva", "init"),
     Exhibit(lora.LoRAAlphaNotDividedByRank, "lora", "forward"),
     Exhibit(lora.LoRAIgnoresRsLoRA, "lora", "forward"),
     Exhibit(lora.LoRAAlwaysRsLoRA, "lora", "forward"),

@@ -24,7 +24,8 @@ class _ByFactor(DoRA):
         wide = torch.promote_types(self.A.dtype, layer.weight.dtype)
         W, A, B, m = (t.to(wide) for t in (layer.weight, self.A, self.B, self.m))
         norm = self.norm(W).detach().to(self.m.dtype).to(wide)
-        factor = (m / norm).where(norm > 0, torch.ones_like(norm))
+        one = torch.ones_like(norm)
+        factor = (m / norm.where(norm > 0, one)).where(norm > 0, one)
         change = factor[:, None] * (W + self.config.scale * B @ A) - W
         dropped = F.dropout(x.to(self.A.dtype), self.config.dropout, self.training)
         return (y + F.linear(dropped.to(wide), change)).to(y.dtype)

@@ -30,7 +30,7 @@ class DoRAInParts(DoRA):
 
     def factor(self, W: Tensor) -> Tensor:
         norm = self.norm(W)
-        return torch.where(norm > 0, self.m / norm, 1)
+        return torch.where(norm > 0, self.m / torch.where(norm > 0, norm, 1), 1)
 
     def base_term(self, W: Tensor, x: Tensor, dropped: Tensor) -> Tensor:
         return F.linear(dropped, W)
