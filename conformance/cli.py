@@ -19,9 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except BrokenPipeError:
-        # Whoever read the output has enough of it. Nothing may be flushed into the closed pipe at exit.
+        # Whoever read the output has enough of it. Nothing may be flushed into the closed pipe at exit. The gate may
+        # not have been asked yet, so this is no success: it is what a shell says of a program that SIGPIPE ended.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 141
     except (ValueError, OSError) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2
@@ -91,9 +92,10 @@ def _audit(options: argparse.Namespace) -> int:
     from conformance.collect import in_a_child
 
     progress = Progress()
-    options.out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be had is said now, not after the run
     if options.case == "":
-        raise ValueError("--case: got an empty id, want a planned case. See `conformance list NAME`.")
+        raise ValueError("--case: got '', want a planned case. See `conformance list NAME`.")
+    if options.case is None:
+        options.out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be had is said now, not after the run
     if options.case and not options.variants:
         options.variants = [options.case.split("/")[0]]
     with Background(

@@ -1,10 +1,14 @@
-"""What the tests of the harness start from: one thread, and the toys' true findings."""
+"""What the tests of the harness start from: one thread, the toys' true findings, and runs that give them at once."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
 
+from conformance import collect
+from conformance.evidence import Evidence
 from conformance.model import Case, Finding
 from conformance.plan import make_plan
 from conformance.run import run_case
@@ -28,3 +32,20 @@ def toy_findings(one_thread: None) -> dict[str, Finding]:
     """What the checks say of a sound toy and of a wrong one."""
     findings = (run_case(planned) for planned in make_plan((toys.SOUND, toys.SHIFTED)))
     return {finding.case: finding for finding in findings}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder outside git to run in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    return tmp_path
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch, toy_findings: dict[str, Finding]) -> dict[str, Finding]:
+    """Both ways to run give these findings at once, and nothing is run."""
+    found = dict(toy_findings)
+    monkeypatch.setattr(collect, "through_pytest", lambda *a, **k: Evidence(found))
+    monkeypatch.setattr(collect, "in_a_child", lambda *a, **k: Evidence(found))
+    return found

@@ -129,7 +129,7 @@ def test_nan_agrees_with_nan_at_the_same_place_only_and_is_not_counted() -> None
     found = close(nan, nan.clone(), "y")
     assert (found.agrees, found.n, found.nans) == (True, 2, 1)
     assert not close(nan, nan.flip(0), "y").agrees
-    assert conclude("case", [found]).facts == {"nan_on_both_sides": 1}
+    assert conclude("case", [found]).facts["nan_on_both_sides"] == 1
 
 
 def test_all_nan_compares_nothing() -> None:
@@ -154,6 +154,13 @@ def test_one_difference_among_many_agreements_differs() -> None:
         found = conclude("case", order)
         assert (found.outcome, found.what) == (Outcome.DIFFER, "grad")
         assert found.n_compared == 5 * 2 + 3
+
+
+def test_everything_that_was_asked_and_everything_that_differs_is_named() -> None:
+    """A declared deviation of one thing, or a witness to one thing, could cover another that differs beside it."""
+    comparisons = [same(1, 2, "flag"), close(ones(1), ones(1), "y"), close(2 * ones(1), ones(1), "grad")]
+    found = conclude("case", comparisons)
+    assert (found.differing, found.asked) == (("flag", "grad"), ("flag", "grad", "y"))
 
 
 def test_the_worst_of_several_differences_is_told() -> None:

@@ -78,6 +78,22 @@ def test_one_deviation_by_default_among_several_makes_it_partial() -> None:
     assert found.label is Label.PARTIAL
 
 
+@pytest.mark.parametrize(
+    ("differs", "label"),
+    [(["g: dtype"], Label.CORRECT), (["g: dtype", "g: shape"], Label.BUGGY), (["g: shape"], Label.BUGGY)],
+)
+def test_a_deviation_excuses_only_what_it_says_differs(differs: list[str], label: Label) -> None:
+    """A declared dtype would excuse a wrong shape in the same case."""
+    declared = deviation("*/wide", shows=("*: dtype",))
+    assert verdict(sound(differ(WIDE, facts={"differs": differs})), [declared]).label is label
+
+
+def test_a_witness_to_something_else() -> None:
+    """A closed form of the output would acquit a subject whose gradients differ."""
+    for differs, label in ((["output: shape"], Label.CORRECT), (["output", "the caller's x"], Label.BUGGY)):
+        assert verdict(sound(differ(FORWARD, facts={"differs": differs}))).label is label
+
+
 def test_a_fault_that_the_check_saw_in_the_reference() -> None:
     """A reference that is NaN at a point would make every right variant BUGGY."""
     found = verdict(sound(differ(WIDE, fault=Fault.REFERENCE)))

@@ -125,28 +125,56 @@ def test_a_reference_that_raises_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "outcome"),
-    [("*-f64-*", Outcome.NOT_APPLICABLE), ("*-f32-*", Outcome.ERROR), ("", Outcome.ERROR)],
+    ("at", "told", "outcome"),
+    [
+        ("*-f64-*", "no double", Outcome.NOT_APPLICABLE),
+        ("*-f64-*", "no half", Outcome.ERROR),
+        ("*-f32-*", "no double", Outcome.ERROR),
+        ("", "", Outcome.ERROR),
+    ],
 )
-def test_a_reference_that_raises_where_it_declares_it_cannot_answer(pattern: str, outcome: Outcome) -> None:
+def test_a_reference_that_raises_where_it_declares_it_cannot_answer(at: str, told: str, outcome: Outcome) -> None:
     """One declared gap of a reference would excuse every other failure of it."""
 
     def build(layer: nn.Linear, settings: Settings) -> Subject:
-        raise RuntimeError("no")
+        raise RuntimeError("no double")
 
-    found = run_case(one(reference=replace(toys.LIVE, build=build, cannot=((pattern, "it takes no float64"),))))
+    found = run_case(one(reference=replace(toys.LIVE, build=build, cannot=((at, told, "it takes no float64"),))))
     assert (found.outcome, found.n_compared) == (outcome, 0)
     assert (found.what == "it takes no float64") is (outcome is Outcome.NOT_APPLICABLE)
 
 
-def test_a_subject_that_raises_where_the_reference_cannot_answer() -> None:
+class Single(toys.Gate):
+    """Answers in float32 whatever it is asked in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).float()
+
+
+class Nothing(toys.Gate):
+    """Answers NaN."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * float("nan")
+
+
+class Deaf(toys.Gate):
+    """Does not answer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("kind", [Single, Nothing, Deaf])
+def test_a_subject_that_fails_where_the_reference_cannot_answer(kind: type[toys.Gate]) -> None:
     """A declared gap of the reference would excuse the subject."""
 
     def build(layer: nn.Linear, settings: Settings) -> Subject:
         raise RuntimeError("no")
 
-    planned = one(reference=replace(toys.LIVE, cannot=(("*", "nothing"),)), entry=replace(toys.SOUND, build=build))
-    assert run_case(planned).outcome is Outcome.DIFFER
+    silent = replace(toys.LIVE, build=build, cannot=(("*", "", "nothing"),))
+    entry = replace(toys.SOUND, build=lambda layer, s: toys.gated(layer, s, kind))
+    assert run_case(one(reference=silent, entry=entry)).outcome is Outcome.DIFFER
 
 
 def test_what_a_reference_cannot_answer_is_planned() -> None:
@@ -154,7 +182,8 @@ def test_what_a_reference_cannot_answer_is_planned() -> None:
     probes = {(p.reference.id, p.probe.id) for p in make_plan(ENTRIES)}
     for entry in ENTRIES:
         for reference in entry.method.references if entry.method else ():
-            for pattern, why in getattr(reference, "cannot", ()):
+            for pattern, told, why in getattr(reference, "cannot", ()):
+                assert told, pattern
                 assert why, pattern
                 assert any(name == reference.id and fnmatchcase(probe, pattern) for name, probe in probes), pattern
 

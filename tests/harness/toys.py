@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from conformance.entry import Entry
+from conformance.model import Case
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
 from refs.settings import Settings
 from refs.subject import AS_IS, Host, Subject
 
 ODD_CASE = "peft:gate/params/t0-f32+bf16-in12-out20-r4-alpha6-bias-b5"
+ODD = Case("sound", *ODD_CASE.split("/"))
 
 
 class Gate(nn.Module):

@@ -20,7 +20,7 @@ PLAN = (PARAMS, FORWARD, WIDE, WITNESS)
 
 def agree(case: Case, **more: Any) -> Finding:
     """A finding that proves something."""
-    return replace(Finding(case.id, Outcome.AGREE, 20), **more)
+    return replace(Finding(case.id, Outcome.AGREE, 20, facts={"asked": ["output"]}), **more)
 
 
 def differ(case: Case, **more: Any) -> Finding:
