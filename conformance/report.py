@@ -14,6 +14,7 @@ from conformance.gate import is_card
 from conformance.judge import judge
 from conformance.model import Label, Outcome, Severity
 from conformance.plan import Planned, make_plan
+from conformance.roster import ENTRIES
 from conformance.view import SECTIONS, View
 
 
@@ -21,7 +22,10 @@ def judged(entries: Sequence[Entry], found: Evidence) -> tuple[View, ...]:
     """Plan the entries, judge the evidence, and join both for display."""
     plan = tuple(p.case for p in make_plan(entries))
     names = [entry.name for entry in entries]
-    return cards.views(entries, judge(names, plan, found.findings, DEVIATIONS, broken=found.broken), plan)
+    own = {entry.name for entry in entries if any(entry is ours for ours in ENTRIES)}
+    # What our hra declares says nothing about somebody else's.
+    declared = [deviation for deviation in DEVIATIONS if deviation.variant in own]
+    return cards.views(entries, judge(names, plan, found.findings, declared, broken=found.broken), plan)
 
 
 def render(shown: tuple[View, ...]) -> dict[str, str]:
