@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from variants.runtime.adapter import Adapter, row_norm
 from variants.runtime.config import AdapterConfig
 from variants.runtime.spec import TensorSpec
+from variants.runtime.state import weight_of
 
 SMALLEST_NORM = 1e-4
 
@@ -51,7 +52,7 @@ class DeLoRAConfig(AdapterConfig):
 
 
 def _column_norm_of_base(shape: torch.Size, layer: nn.Module) -> Tensor:
-    weight: Tensor = layer.weight  # type: ignore[assignment]
+    weight = weight_of(layer)
     return row_norm(weight.detach().to(torch.promote_types(weight.dtype, torch.float32)).T)
 
 

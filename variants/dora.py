@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from variants.lora import LoRAConfig
 from variants.runtime.adapter import Adapter, row_norm
 from variants.runtime.spec import TensorSpec
+from variants.runtime.state import weight_of
 
 
 class DoRAConfig(LoRAConfig):
@@ -30,7 +31,7 @@ class DoRAConfig(LoRAConfig):
 
 
 def _row_norm_of_base(shape: torch.Size, layer: nn.Module) -> Tensor:
-    weight: Tensor = layer.weight  # type: ignore[assignment]
+    weight = weight_of(layer)
     return row_norm(weight.detach().to(torch.promote_types(weight.dtype, torch.float32)))
 
 
@@ -57,7 +58,7 @@ class DoRA(Adapter):
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         dtype = self.A.dtype
-        W: Tensor = layer.weight.to(dtype)  # type: ignore[assignment]
+        W = weight_of(layer).to(dtype)
         s = self.config.scale
         with torch.no_grad():
             norm = row_norm(W + s * (self.B @ self.A))

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.spec import MODES, TensorSpec
+from variants.runtime.state import weight_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ class HRA(Adapter):
         if x.dtype == wide:
             return y
         # A half-precision layer would round the reflected input, and with it the gradient that U gets.
-        W: Tensor = layer.weight  # type: ignore[assignment]
+        W = weight_of(layer)
         h = x.to(wide)
         return (y + F.linear(self.reflect(h) - h, W.to(wide))).to(y.dtype)
 

@@ -10,7 +10,6 @@ Reference: ``peft.tuners.lora.layer.Linear``.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,32 +17,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
-from variants.runtime.config import AdapterConfig
+from variants.runtime.config import LowRankConfig
 from variants.runtime.spec import Initial, TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoRAConfig(AdapterConfig):
+class LoRAConfig(LowRankConfig):
     """``init``: A uniform on +-1/sqrt(d_in) (``kaiming``) or N(0, 1/r^2) (``gaussian``)."""
 
-    r: int = 8
-    alpha: float = 8.0
-    dropout: float = 0.0
-    rslora: bool = False
     init: str = "kaiming"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_rank(self.r)
-        self.require_finite("alpha", self.alpha)
-        self.require_probability("dropout", self.dropout)
-        self.require_flag("rslora", self.rslora)
         self.require_choice("init", self.init, ("kaiming", "gaussian"))
-
-    @property
-    def scale(self) -> float:
-        """s of the formula."""
-        return self.alpha / (math.sqrt(self.r) if self.rslora else self.r)
 
     @property
     def initial_A(self) -> Initial:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from variants.lora import LoRA
 from variants.runtime.config import LowRankConfig
 from variants.runtime.spec import TensorSpec
+from variants.runtime.state import weight_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class PiSSA(LoRA):
         self.require_rank_at_most(min(self.d_in, self.d_out), "the weight has no more singular values")
 
     def initial(self, layer: nn.Module, statistic: Any) -> dict[str, Tensor]:
-        W: Tensor = layer.weight.detach()  # type: ignore[operator]
+        W = weight_of(layer).detach()
         W = W.to(torch.promote_types(W.dtype, torch.float32))
         r = self.config.r
         if self.config.niter is None:
