@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from proof.museum.rewritten.wrapper import Wrapper
 from refs.settings import Settings
 from refs.subject import FLAT
-from tests.museum.rewritten.wrapper import Wrapper
 from variants.ia3 import IA3
 from variants.ia3_ff import IA3FF
 

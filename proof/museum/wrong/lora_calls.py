@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.museum.wrong.lora import LoRAInParts
+from proof.museum.wrong.lora import LoRAInParts
 from variants.lora import LoRA
 
 

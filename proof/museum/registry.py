@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from conformance.entry import Entry
 from conformance.model import Severity
 from conformance.roster import ENTRIES, entry_for
-from tests.museum.rewritten import dora as dora_rewritten
-from tests.museum.rewritten import hra as hra_rewritten
-from tests.museum.rewritten import ia3 as ia3_rewritten
-from tests.museum.rewritten import lora as lora_rewritten
-from tests.museum.wrong import antipasto, attacks, dora, hra, ia3, lora, lora_calls, lora_tensors, low_rank
+from proof.museum.rewritten import dora as dora_rewritten
+from proof.museum.rewritten import hra as hra_rewritten
+from proof.museum.rewritten import ia3 as ia3_rewritten
+from proof.museum.rewritten import lora as lora_rewritten
+from proof.museum.wrong import antipasto, attacks, dora, hra, ia3, lora, lora_calls, lora_tensors, low_rank
 from variants.runtime.adapter import Adapter
 
 

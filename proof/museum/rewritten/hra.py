@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from proof.museum.rewritten.wrapper import Wrapper
 from refs.settings import Settings
 from refs.subject import TRANSPOSED
-from tests.museum.rewritten.wrapper import Wrapper
 from variants.hra import HRA
 
 

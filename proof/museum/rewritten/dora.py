@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from proof.museum.rewritten.wrapper import Wrapper, random_A
 from refs.settings import Settings
 from refs.subject import AS_IS, FLAT, TRANSPOSED
-from tests.museum.rewritten.wrapper import Wrapper, random_A
 from variants.dora import DoRA
 
 

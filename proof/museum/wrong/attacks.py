@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.museum.wrong.lora import LoRAInParts
+from proof.museum.wrong.lora import LoRAInParts
 from variants.dora import DoRA
 from variants.eva import EVA
 from variants.hra import HRA, HRAConfig

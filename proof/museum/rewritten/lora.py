@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from proof.museum.rewritten.wrapper import Wrapper, random_A
 from refs.settings import Settings
 from refs.subject import AS_IS, TRANSPOSED, Host, Subject, View
-from tests.museum.rewritten.wrapper import Wrapper, random_A
 from variants.lora import LoRA
 
 

@@ -1,0 +1,76 @@
+"""Put an entry before the harness as a user would, and see which checks call it wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from conformance.checks.registry import CHECKS
+from conformance.deviations import DEVIATIONS
+from conformance.entry import Entry
+from conformance.judge import judge
+from conformance.model import Case, Finding, Outcome, Verdict
+from conformance.plan import Planned, make_plan
+from conformance.run import run_case
+from refs.reference import ClosedForm
+
+WITHOUT_SUBJECT = "references"
+"""The one check that does not look at the subject, so no wrong variant can fail it."""
+ALL_CHECKS = tuple(check.name for check in CHECKS if check.name != WITHOUT_SUBJECT)
+
+
+@dataclass
+class Hearing:
+    """What was measured of one entry so far, and what the judge makes of it."""
+
+    entry: Entry
+    findings: dict[Case, Finding] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict from what was measured alone; a declared deviation counts where its check was asked."""
+        checks = {case.check for case in self.findings}
+        declared = [d for d in DEVIATIONS if any(f"/{check}/" in d.cases for check in checks)]
+        evidence = {case.id: finding for case, finding in self.findings.items()}
+        return judge([self.entry.name], list(self.findings), evidence, declared, needed=())[0]
+
+    def ask(self, planned: Planned) -> Finding:
+        """Run one case and keep its finding."""
+        self.findings[planned.case] = finding = run_case(planned)
+        return finding
+
+    def kills(self, planned: Planned) -> bool:
+        """Run one case; whether the judge holds what it found against the subject."""
+        if self.ask(planned).outcome is not Outcome.DIFFER:
+            return False
+        return any(decided.case == planned.case for decided in self.verdict.buggy)
+
+
+def cases_of(entry: Entry, checks: Iterable[str] = ALL_CHECKS) -> list[Planned]:
+    """Its cases of these checks, those against a closed form first: they witness for or against the others."""
+    wanted = set(checks)
+    plan = make_plan([entry], tuple(check for check in CHECKS if check.name in wanted))
+    return sorted(plan, key=lambda planned: not isinstance(planned.reference, ClosedForm))
+
+
+def killers(entry: Entry, checks: Iterable[str] = ALL_CHECKS, *, first: bool = False) -> dict[str, Finding]:
+    """Check -> the finding with which it first called the entry BUGGY; a check that is blind to it is left out.
+
+    Each check stops at its first kill; ``first`` stops altogether there.
+    """
+    hearing = Hearing(entry)
+    found: dict[str, Finding] = {}
+    for planned in cases_of(entry, checks):
+        if planned.check.name not in found and hearing.kills(planned):
+            found[planned.check.name] = hearing.findings[planned.case]
+            if first:
+                break
+    return found
+
+
+def heard(entry: Entry, checks: Iterable[str] = ALL_CHECKS) -> Verdict:
+    """The verdict after every case of these checks."""
+    hearing = Hearing(entry)
+    for planned in cases_of(entry, checks):
+        hearing.ask(planned)
+    return hearing.verdict
