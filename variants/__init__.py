@@ -8,6 +8,7 @@ from variants.antipasto_rot import AntiPaSTORotConfig
 from variants.delora import DeLoRAConfig
 from variants.dora import DoRAConfig
 from variants.eva import EVAConfig
+from variants.exchange import export_peft, import_peft
 from variants.hra import HRAConfig
 from variants.ia3 import IA3Config
 from variants.ia3_ff import IA3FFConfig
@@ -18,6 +19,7 @@ from variants.road import ROADConfig
 from variants.runtime.attach import attach, detach
 from variants.runtime.checkpoint import load, save
 from variants.runtime.errors import AdapterError
+from variants.runtime.merge import merge, unmerge
 from variants.runtime.state import Attachment, attachments
 from variants.runtime.targets import Targets
 
@@ -45,6 +47,10 @@ __all__ = [
     "by_name",
     "config_for",
     "detach",
+    "export_peft",
+    "import_peft",
     "load",
+    "merge",
     "save",
+    "unmerge",
 ]

@@ -4,6 +4,7 @@
 
     A: (r, d_in) with rows a_i, B: (d_out, r) with columns b_i, lam: (1,), w: (d_in,) frozen, w_j = |W[:, j]|
 
+Computed as ``y + B ((diag(xi) A diag(w)) x)``: two diagonal matrices beside A change A, and leave x alone.
 Dropout acts on the x of the update. Identity at t=0: B = 0 exactly. A and lam get no gradient in the first step; B
 does, and it carries the factor 1 / c (with ``dtype="float16"`` it can overflow).
 
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter, row_norm
 from variants.runtime.config import AdapterConfig
+from variants.runtime.products import plus_product
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 
@@ -93,16 +95,18 @@ class DeLoRA(Adapter):
         return {"A": A, "B": B, "C": A, "D": B}
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        x = F.dropout(x.to(self.A.dtype), self.config.dropout, self.training)
-        update = self.normalised(x, self.A, self.B)
-        if self.config.frozen_copies:
-            update = update - self.normalised(x, self.C, self.D)
-        return (y + update).to(y.dtype)
+        x = self.dropped(x.to(self.A.dtype))
+        h = F.linear(x, self.normalised(self.A, self.B))
+        if not self.config.frozen_copies:
+            return plus_product(y, h, self.B.t()).to(y.dtype)
+        # Subtracted from each other before y is added: at the start nothing is left, to the last bit.
+        start = F.linear(F.linear(x, self.normalised(self.C, self.D)), self.D)
+        return (y + (F.linear(h, self.B) - start)).to(y.dtype)
 
-    def normalised(self, x: Tensor, A: Tensor, B: Tensor) -> Tensor:
-        """B diag(xi) A (w * x) for rows ``x: (..., d_in)``; all scales go into A, which is small beside x."""
-        a, b = row_norm(A), row_norm(B.T)
+    def normalised(self, A: Tensor, B: Tensor) -> Tensor:
+        """``diag(xi) A diag(w)``, (r, d_in): every scale goes into A, which is small beside x."""
+        a, b = row_norm(A), row_norm(B.t())
         if not self.config.frozen_copies:
             a, b = a.clamp(min=SMALLEST_NORM), b.clamp(min=SMALLEST_NORM)
         xi = self.lam / self.config.r / (a * b)
-        return F.linear(F.linear(x, xi[:, None] * A * self.w), B)
+        return xi[:, None] * A * self.w

@@ -10,11 +10,21 @@ for all of V, while the plain W x + b underneath keeps the whole x, as in peft:
 
 A row of V that is exactly zero keeps the factor 1 (m / |V| would be 0 / 0).
 
+V is never formed. With f = m / |V|_row and y = W x + b,
+
+    y' = b + f * (y + s B A x - b)
+    |V|_row^2 = |W|_row^2 + s rowsum((2 W A^T + s B (A A^T)) * B)
+
+which is the square of the sum multiplied out, W A^T: (d_out, r). Where the terms cancel, digits are lost; such rows
+of V are formed after all.
+
 Identity at t=0: B = 0 and m = |W|_row. A gets no gradient in the first step; B and m do.
 Reference: ``peft.tuners.lora.dora.DoraLinearLayer``.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +32,8 @@ from torch import Tensor, nn
 
 from variants.lora import LoRAConfig
 from variants.runtime.adapter import Adapter, row_norm
+from variants.runtime.derived import Derived
+from variants.runtime.products import plus_product, through_weight
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 
@@ -30,9 +42,13 @@ class DoRAConfig(LoRAConfig):
     """The options of LoRA."""
 
 
+CANCELLED = 0.05
+"""A squared norm below this share of the squared terms is taken from the row itself; above it, 5 bits are lost at most."""
+
+
 def _row_norm_of_base(shape: torch.Size, layer: nn.Module) -> Tensor:
-    weight = weight_of(layer)
-    return row_norm(weight.detach().to(torch.promote_types(weight.dtype, torch.float32)))
+    weight = weight_of(layer).detach()
+    return row_norm(weight, torch.promote_types(weight.dtype, torch.float32))
 
 
 class DoRA(Adapter):
@@ -44,6 +60,10 @@ class DoRA(Adapter):
     A: Tensor
     B: Tensor
     m: Tensor
+
+    def __init__(self, config: DoRAConfig, layer: nn.Module, **given: Any) -> None:
+        super().__init__(config, layer, **given)
+        self._base_norm: Derived[Tensor] = Derived()
 
     @classmethod
     def specs(cls, config: DoRAConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
@@ -57,19 +77,41 @@ class DoRA(Adapter):
         self.require_float_weight(layer)
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        dtype = self.A.dtype
-        W = weight_of(layer).to(dtype)
-        s = self.config.scale
-        with torch.no_grad():
-            norm = row_norm(W + s * (self.B @ self.A))
-        # Divide by 1 where a row is zero: dividing by its norm first would send NaN back to m.
-        factor = torch.where(norm > 0, self.m / torch.where(norm > 0, norm, 1), 1)
+        A, W, s = self.A, weight_of(layer), self.config.scale
+        f = self.kept((W, A, self.B, self.m), lambda: self.factor(W))
+        if self.training and self.config.dropout:
+            x = self.dropped(x.to(A.dtype))
+            Wx = F.linear(x, W.to(A.dtype))
+            Vx = plus_product(Wx, F.linear(x, A), self.B.t(), s)
+            return (y - torch.addcmul(Wx, f, Vx, value=-1)).to(y.dtype)
+        Vx = plus_product(y, F.linear(x.to(A.dtype), A), self.B.t(), s)
+        b: Tensor | None = getattr(layer, "bias", None)
+        return (f * Vx if b is None else torch.lerp(b.to(Vx.dtype), Vx, f.to(Vx.dtype))).to(y.dtype)
 
-        dropped = F.dropout(x.to(dtype), self.config.dropout, self.training)
-        if self.training and self.config.dropout > 0:
-            Wx = F.linear(dropped, W)
-        else:
-            b: Tensor | None = getattr(layer, "bias", None)
-            Wx = y.to(dtype) if b is None else y.to(dtype) - b.to(dtype)
-        update = s * F.linear(F.linear(dropped, self.A), self.B)
-        return (y + (factor - 1) * Wx + factor * update).to(y.dtype)
+    def factor(self, W: Tensor) -> Tensor:
+        """f = m / |V|_row: ``(d_out,)``."""
+        with torch.no_grad():
+            norm, zero = self.norm(W)
+        if zero is None:
+            return self.m / norm
+        # Divided by 1, for 0 / 0 would send NaN back to m.
+        return torch.where(zero, 1, self.m / torch.where(zero, 1, norm))
+
+    def norm(self, W: Tensor) -> tuple[Tensor, Tensor | None]:
+        """|V|_row, ``(d_out,)``, computed in at least float32; and which rows are zero, or None if none can be."""
+        wide = torch.promote_types(torch.promote_types(W.dtype, self.A.dtype), torch.float32)
+        A, B, s = self.A.to(wide), self.B.to(wide), self.config.scale
+        if torch.compiler.is_compiling():  # which cannot branch on numbers
+            norm = row_norm(torch.addmm(W.to(wide), B, A, alpha=s)).to(self.A.dtype)
+            return norm, norm == 0
+        AA = A @ A.t()
+        base = self._base_norm.get((W,), lambda: row_norm(W, wide), wide).square()
+        square = torch.add(
+            base, (torch.addmm(through_weight(A, W).t(), B, AA, alpha=s, beta=2) * B).sum(dim=1), alpha=s
+        )
+        rows = square <= CANCELLED * torch.addmv(base, B.square(), AA.diagonal(), alpha=s * s)
+        if not bool(rows.any()):
+            return square.sqrt_().to(self.A.dtype), None
+        square[rows] = row_norm(torch.addmm(W[rows].to(wide), B[rows], A, alpha=s)).square()
+        norm = square.sqrt_().to(self.A.dtype)
+        return norm, norm == 0

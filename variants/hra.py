@@ -5,6 +5,13 @@
 On row inputs the rightmost factor acts first: x H_{r-1} ... H_0 W^T. With ``gram_schmidt`` the rows are
 orthonormalised first, Q = GS(U), and W' = W (I - 2 Q^T Q).
 
+The product is one step of rank r, and nothing of size d_in x d_in is formed:
+
+    x H_{r-1} ... H_0 = x - c U,  S c^T = U x^T        S = striu(U U^T) + diag(U U^T) / 2
+
+Reflection i takes c_i u_i away from what the reflections above i have left, x - sum_{j>i} c_j u_j, so
+c_i |u_i|^2 / 2 = u_i x^T - sum_{j>i} c_j u_i u_j^T: row i of the triangular system. c U = (x U^T) K with K = S^-T U.
+
 Identity at t=0: every row stands twice in a row, so the reflections cancel in pairs (r must be even); U is live.
 Half of U is uniform on +-1/sqrt(r/2): the forward does not depend on the lengths |u_i|, but the gradient scales with
 1/|u_i|.
@@ -23,6 +30,7 @@ from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
+from variants.runtime.products import plus_product, through_weight
 from variants.runtime.spec import MODES, TensorSpec
 from variants.runtime.state import weight_of
 
@@ -78,18 +86,28 @@ class HRA(Adapter):
             return y
         # A half-precision layer would round the reflected input, and with it the gradient that U gets.
         W = weight_of(layer)
-        h = x.to(wide)
-        return (y + F.linear(self.reflect(h) - h, W.to(wide))).to(y.dtype)
+        U, KW = self.kept((self.U, W), lambda: self._through(W, wide), wide)
+        return plus_product(y, F.linear(x.to(wide), U), KW, -1).to(y.dtype)
 
     def reflect(self, h: Tensor) -> Tensor:
         """h H_{r-1} ... H_0 for rows ``h: (..., d_in)``."""
-        U = self.U.to(h.dtype)
+        U, K = self.kept((self.U,), lambda: self.factors(h.dtype), h.dtype)
+        return plus_product(h, F.linear(h, U), K, -1)
+
+    def factors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """U and K: ``(r, d_in)`` both, with x - (x U^T) K for the reflected x; Q and 2 Q with ``gram_schmidt``."""
+        U = self.U.to(torch.promote_types(dtype, torch.float32))
         if self.config.gram_schmidt:
-            Q: Tensor = torch.linalg.qr(U.T).Q
-            return h - 2 * (h @ Q) @ Q.T
-        for u in U.flip(0).unbind():
-            h = h - (h @ u).unsqueeze(-1) * (2 * u / (u @ u))
-        return h
+            Q = torch.linalg.qr(U.T).Q.T
+            return Q.to(dtype), 2 * Q.to(dtype)
+        G = U @ U.T
+        S = G.triu(1) + torch.diag(G.diagonal() / 2)
+        K: Tensor = torch.linalg.solve_triangular(S.T, U, upper=False)
+        return U.to(dtype), K.to(dtype)
+
+    def _through(self, W: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        U, K = self.factors(dtype)
+        return U, through_weight(K, W)
 
     def _wide(self, x: Tensor) -> torch.dtype:
         """The dtype to reflect in: at least float32 (r roundings would add up; bfloat16 has no QR on the CPU)."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import LowRankConfig
+from variants.runtime.products import plus_product
 from variants.runtime.spec import Initial, TensorSpec
 
 
@@ -55,6 +56,6 @@ class LoRA(Adapter):
         return {"A": TensorSpec((config.r, d_in), config.initial_A), "B": TensorSpec((d_out, config.r))}
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        x = F.dropout(x.to(self.A.dtype), self.config.dropout, self.training)
-        update = F.linear(F.linear(x, self.A), self.B)
-        return (y + self.config.scale * update).to(y.dtype)
+        A = self.A
+        h = F.linear(self.dropped(x.to(A.dtype)), A)
+        return plus_product(y, h, self.B.t(), self.config.scale).to(y.dtype)

@@ -2,6 +2,9 @@
 
     y' = y * c1 + J y * c2        y = W x + b,  c1 = alpha cos(theta), c2 = alpha sin(theta): (d_out,)
 
+Computed as ``y * c1`` plus the halves of y, changed over and times c2 with the signs of J: J y is never formed, and of
+y's size the backward needs y alone.
+
 The outputs are cut into groups of ``group_size``; output i of the first half of a group and output i of its second
 half make a pair (y1, y2), and J turns it into (-y2, y1). The bias turns along. ``kind`` says who shares an angle and a
 scale:
@@ -68,17 +71,20 @@ class ROAD(Adapter):
             )
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        c1, c2 = self.columns()
-        pairs = y.reshape(*y.shape[:-1], self.d_out // self.config.group_size, 2, self.config.group_size // 2)
+        c1, (of_second, of_first) = self.kept((self.theta, self.alpha), self.columns)
+        pairs = y.reshape(*y.shape[:-1], *c1.shape)
         first, second = pairs.unbind(-2)
-        turned = torch.stack((-second, first), dim=-2)
-        return (pairs * c1 + turned * c2).reshape(y.shape).to(y.dtype)
+        crossed = torch.stack((second * of_second, first * of_first), dim=-2)
+        return torch.addcmul(crossed, pairs, c1).reshape(y.shape).to(y.dtype)
 
-    def columns(self) -> tuple[Tensor, Tensor]:
-        """c1 and c2, each ``(groups, 2, group_size / 2)``; with road_1 the 2 is a 1, for both halves."""
+    def columns(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """c1, ``(groups, 2, group_size / 2)``, and c2 by halves with the signs of J, ``(groups, group_size / 2)``."""
         half = self.config.group_size // 2
         if self.config.kind == "road_4":
-            (theta1, theta2), (alpha1, alpha2) = (t.reshape(-1, 2, 2, half).unbind(1) for t in (self.theta, self.alpha))
-            return alpha1 * theta1.cos(), alpha2 * theta2.sin()
-        theta, alpha = (t.reshape(-1, NUMBERS_PER_PAIR[self.config.kind], half) for t in (self.theta, self.alpha))
-        return alpha * theta.cos(), alpha * theta.sin()
+            (theta1, theta2), (alpha1, alpha2) = (t.view(-1, 2, 2, half).unbind(1) for t in (self.theta, self.alpha))
+        else:
+            theta1, alpha1 = (t.view(-1, NUMBERS_PER_PAIR[self.config.kind], half) for t in (self.theta, self.alpha))
+            theta2, alpha2 = theta1, alpha1
+        c1, c2 = alpha1 * theta1.cos(), alpha2 * theta2.sin()
+        first, second = c2.expand(-1, 2, -1).unbind(1)
+        return c1.expand(-1, 2, -1), (-first, second)

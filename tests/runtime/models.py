@@ -113,7 +113,8 @@ def move(model: nn.Module) -> None:
 
 def snapshot(model: nn.Module) -> dict[str, object]:
     """Everything about a model that a failed call or a detach has to leave alone, bit for bit."""
-    tensors = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    plain = torch.contiguous_format
+    tensors = {key: value.detach().clone(memory_format=plain) for key, value in model.state_dict().items()}
     real = {key: t for key, t in tensors.items() if not t.is_meta}
     return {
         "tensors": {key: (t.dtype, t.shape, t.device) for key, t in tensors.items()},
@@ -131,11 +132,11 @@ def _hooks(module: nn.Module) -> int:
 
 
 @contextmanager
-def refused(model: nn.Module, message: str) -> Iterator[None]:
+def refused(model: nn.Module, message: str) -> Iterator[pytest.ExceptionInfo[AdapterError]]:
     """The block must raise an ``AdapterError`` that matches ``message``, and leave the model as it was."""
     before = snapshot(model)
-    with pytest.raises(AdapterError, match=message):
-        yield
+    with pytest.raises(AdapterError, match=message) as caught:
+        yield caught
     after = snapshot(model)
     for part, value in before.items():
         assert after[part] == value, f"{part} of the model changed"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tests.runtime.models import Mlp, llama, refused, small_config
 from variants import AdapterError, IA3Config, IA3FFConfig, LoRAConfig, Targets, attach, detach, load, save
 from variants.registry import by_name
-from variants.runtime.checkpoint import digest
+from variants.runtime.sealed import seal
 
 Contents = tuple[dict[str, str], dict[str, Tensor]]
 
@@ -44,8 +44,9 @@ def rewrite(path: Path, change: Callable[[dict[str, str], dict[str, Tensor]], ob
         metadata, tensors = dict(file.metadata()), {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     change(metadata, tensors)
     if sign:
-        metadata["digest"] = digest(metadata, tensors)
-    save_file(tensors, path, metadata)
+        path.write_bytes(seal(tensors, metadata))
+    else:
+        save_file(tensors, path, metadata)
 
 
 def reconfigure(**options: object) -> Callable[[dict[str, str], dict[str, Tensor]], object]:
@@ -73,9 +74,9 @@ def test_the_good_file_loads(base: nn.Module, path: Path) -> None:
         (lambda _, t: t.update({"up.C": torch.zeros(1)}), r"missing none, extra \['up.C'\]"),
         (
             lambda _, t: t.update({"up.A": t["up.A"].T.contiguous()}),
-            r"up\.A with \(6, 2\), torch\.float32; want \(2, 6\)",
+            r"up\.A of \(6, 2\), torch\.float32; want up\.A of \(2, 6\)",
         ),
-        (lambda _, t: t.update({"up.A": t["up.A"].half()}), r"up\.A with \(2, 6\), torch\.float16; want .*float32"),
+        (lambda _, t: t.update({"up.A": t["up.A"].half()}), r"up\.A of \(2, 6\), torch\.float16; want .*float32"),
         (lambda _, t: t.update({"up.A": t["up.A"].int()}), r"torch\.int32; want .*float32"),
         (
             lambda m, _: m.update(base=json.dumps({"up": "0" * 64})),
@@ -87,15 +88,20 @@ def test_the_good_file_loads(base: nn.Module, path: Path) -> None:
         ),
         (lambda m, _: m.update(base="[1, 2]"), "metadata it cannot use"),
         (lambda m, _: m.update(base="{"), "metadata it cannot use"),
+        (lambda m, _: m.update(base='{"up": 5, "down": "f"}'), "metadata it cannot use .5 where a string belongs"),
+        (lambda m, _: m.update(left_out="[5]"), "metadata it cannot use .5 where a string belongs"),
+        (lambda m, _: m.update(left_out="[[1]]"), "metadata it cannot use"),
+        (lambda m, _: m.update(layers="[" * 9999), "metadata it cannot use"),
+        (lambda m, _: m.update(name=""), "got ''; want a non-empty string"),
         (lambda m, _: m.update(config="[]"), "metadata it cannot use"),
         (lambda m, _: m.update(config="{}"), r"metadata it cannot use \('targets'\)"),
         (lambda m, _: m.update(variant="laura"), "'laura'; want one of lora, dora"),
         (lambda m, _: m.update(variant="dora"), r"missing \['down.m', 'up.m'\]"),
-        (lambda m, _: m.update(format="2"), r"got format 2; want format 1\. Load it with the version that wrote it"),
-        (lambda m, _: (m.clear(), m.update(format="2", novelty="yes")), "got format 2; want format 1"),
+        (lambda m, _: m.update(format="1"), r"got format 1; want format 2\. Load it with the version that wrote it"),
+        (lambda m, _: (m.clear(), m.update(format="3", novelty="yes")), "got format 3; want format 2"),
         (lambda m, _: m.pop("config"), "metadata without config; want an adapter written by save"),
-        (lambda m, _: m.clear(), "metadata without format, variant, name, config"),
-        (reconfigure(r=3), r"A with \(2, \d+\), torch\.float32; want \(3, \d+\)"),
+        (lambda m, _: m.clear(), "metadata without variant, name, config, layers, left_out, base"),
+        (reconfigure(r=3), r"up\.A of \(2, 6\), torch\.float32; .*want .*up\.A of \(3, 6\)"),
         (reconfigure(r=0), "LoRAConfig.r: got 0; want an integer"),
         (reconfigure(novelty=1), r"unknown field\(s\) \['novelty'\]"),
         (reconfigure(targets={"include": []}), "metadata it cannot use"),
@@ -146,7 +152,7 @@ def test_any_flipped_bit_is_noticed(base: nn.Module, path: Path) -> None:
 def test_truncated_file(length: int, base: nn.Module, path: Path) -> None:
     """Otherwise half a file would load, or fail as something other than an AdapterError."""
     path.write_bytes(path.read_bytes()[:length])
-    with refused(base, "want a readable safetensors file"):
+    with refused(base, "want a readable safetensors file|The file is damaged"):
         load(base, path)
 
 

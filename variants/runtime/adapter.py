@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from variants.runtime.calibrate import Statistic
 from variants.runtime.config import AdapterConfig
+from variants.runtime.derived import Derived
 from variants.runtime.errors import AdapterError
+from variants.runtime.fold import fold
 from variants.runtime.spec import TensorSpec
+
+T = TypeVar("T")
 
 
 class Adapter(nn.Module):
@@ -44,6 +49,7 @@ class Adapter(nn.Module):
         self.d_in: int = layer.in_features  # type: ignore[assignment]
         self.d_out: int = layer.out_features  # type: ignore[assignment]
         self._handles: list[RemovableHandle] = []
+        self._derived: Derived[Any] = Derived()
         self.check_layer(layer)
         weight: Tensor = layer.weight  # type: ignore[assignment]
         given = self.initial(layer, statistic) if values is None else values
@@ -100,10 +106,34 @@ class Adapter(nn.Module):
         """What the layer gives in place of ``y: (..., d_out)``; same shape and dtype."""
         raise NotImplementedError
 
+    def dropped(self, x: Tensor) -> Tensor:
+        """``x`` after dropout, for the methods that have it."""
+        p = self.config.dropout
+        return F.dropout(x, p) if p and self.training else x
+
+    def kept(self, sources: tuple[Tensor | None, ...], make: Callable[[], T], key: object = None) -> T:
+        """``make()``, which follows from sources and key alone: made once as long as no gradients are asked for."""
+        if torch.compiler.is_compiling():
+            return make()
+        if torch.is_grad_enabled():
+            self._derived.forget()  # training goes on, and may write where no version is counted
+            return make()
+        value: T = self._derived.get(sources, make, key)
+        return value
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._derived.forget()  # or the memory from before a move would be held
+        return super()._apply(fn, recurse)
+
+    def fold(self, layer: nn.Module) -> tuple[Tensor, Tensor]:
+        """``W': (d_out, d_in)`` and ``b': (d_out,)`` in float64, of this layer with this adapter, in eval mode."""
+        return fold(self, layer)
+
     def require_float_weight(self, layer: nn.Module) -> None:
         """Refuse a quantised weight, for the methods that decompose it."""
         weight: Tensor = layer.weight  # type: ignore[assignment]
-        plain = weight.is_floating_point() and weight.shape == (self.d_out, self.d_in)
+        # 8-bit floats are storage: torch neither promotes nor decomposes them.
+        plain = weight.is_floating_point() and weight.itemsize > 1 and weight.shape == (self.d_out, self.d_in)
         if not plain:
             raise AdapterError(
                 got=f"{type(layer).__name__} with a {weight.dtype} weight of shape {tuple(weight.shape)}",
@@ -149,7 +179,7 @@ def _input_name(kwargs: dict[str, Any]) -> str:
     return "input" if "input" in kwargs else next(iter(kwargs))
 
 
-def row_norm(M: Tensor) -> Tensor:
-    """Euclidean norm of each row: ``(n, m) -> (n,)``."""
-    norms: Tensor = torch.linalg.vector_norm(M, dim=1)
+def row_norm(M: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Euclidean norm of each row: ``(n, m) -> (n,)``, computed in ``dtype`` without a cast copy of M."""
+    norms: Tensor = torch.linalg.vector_norm(M, dim=1, dtype=dtype)
     return norms

@@ -13,6 +13,7 @@ from variants.runtime.adapter import Adapter
 from variants.runtime.calibrate import Statistic, gather
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.merge import restore
 from variants.runtime.refuse import find_free_targets, refuse_other_config, refuse_tied
 from variants.runtime.state import CHILD, STATE, Attachment, ModelState, attachments, weight_of
 
@@ -69,7 +70,7 @@ def place(
     residuals = {target: adapter.residual(weight_of(targets[target]).detach()) for target, adapter in built.items()}
     for target, residual in residuals.items():
         if residual is not None:
-            refuse_tied(model, target)
+            refuse_tied(model, target, targets[target])
 
     state = model.__dict__.get(STATE) or ModelState()
     try:
@@ -99,16 +100,20 @@ def detach(model: nn.Module, name: str | None = None) -> None:
 
     A parameter that came to the model after the last ``attach`` keeps its requires_grad.
     """
-    state: ModelState | None = model.__dict__.get(STATE)
-    if state is None or (name is not None and name not in state.attachments):
+    there = attachments(model)
+    if not there or (name is not None and not (isinstance(name, str) and name in there)):
         raise AdapterError(
-            got=f"{name!r} to detach" if name else "a model without adapters",
-            want="one of " + (", ".join(attachments(model)) or "none attached"),
+            got="a model without adapters" if name is None else f"{name!r} to detach",
+            want="one of " + (", ".join(there) or "none attached"),
             where="detach",
             fix="See attachments(model).",
         )
-    for each in [name] if name is not None else list(state.attachments):
-        _take_off(model, state.attachments.pop(each).layers.values())
+    state: ModelState = model.__dict__[STATE]
+    for each in [name] if name is not None else list(there):
+        attachment = state.attachments[each]
+        restore(model, attachment)
+        _take_off(model, attachment.layers.values())
+        del state.attachments[each]
     if not state.attachments:
         for key, parameter in model.named_parameters():
             parameter.requires_grad_(state.trainable.get(key, parameter.requires_grad))
@@ -116,11 +121,15 @@ def detach(model: nn.Module, name: str | None = None) -> None:
 
 
 def fingerprint(layer: nn.Module) -> str:
-    """SHA-256 of the weight's dtype, shape and bytes: which base an adapter belongs to."""
+    """Which base an adapter belongs to: the weight's dtype, shape and SHA-256 of its bytes, ``float32 10x6 9f86...``.
+
+    Of a quantised weight these are the codes, not the scales that a library keeps beside them.
+    """
     weight = weight_of(layer).detach().cpu().contiguous()
-    digest = hashlib.sha256(f"{weight.dtype} {tuple(weight.shape)} ".encode())
-    digest.update(weight.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    described = f"{weight.dtype} {'x'.join(map(str, weight.shape))}".removeprefix("torch.")
+    # A tensor of one element counts as contiguous whatever its strides are, and then view() may refuse it.
+    entries = weight.as_strided((weight.numel(),), (1,)).view(torch.uint8)
+    return f"{described} {hashlib.sha256(entries.numpy().data).hexdigest()}"
 
 
 def _base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from variants.runtime.errors import AdapterError
+from variants.runtime.finite import all_finite
 
 
 class Statistic(Protocol):
@@ -91,8 +92,8 @@ def gather(
     try:
         model.eval()
         with torch.no_grad():
-            for number, batch in enumerate(batches):
-                _call(model, batch)
+            for number, batch in enumerate(_iterated(batches)):
+                _call(model, batch, number)
                 _take_in(statistics, seen, _mask_of(batch), number)
     finally:
         for handle in handles:
@@ -140,7 +141,7 @@ def _rows(x: Tensor, mask: Tensor | None, name: str, number: int) -> Tensor:
                 fix="Pass batches without attention_mask, or leave this layer out.",
             )
         rows = rows[mask.reshape(-1).to(rows.device) != 0]
-    if not torch.isfinite(rows).all():
+    if not all_finite(rows):
         raise AdapterError(
             got=f"NaN or infinity in the inputs of {name}",
             want="finite activations",
@@ -152,18 +153,39 @@ def _rows(x: Tensor, mask: Tensor | None, name: str, number: int) -> Tensor:
 
 def _collector(into: list[Tensor]) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
     def collect(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        into.append(args[0] if args else kwargs["input"])
+        # nn.Linear calls it ``input``, other linear-like layers otherwise.
+        into.append(args[0] if args else kwargs["input"] if "input" in kwargs else next(iter(kwargs.values())))
 
     return collect
 
 
-def _call(model: nn.Module, batch: Any) -> None:
-    if isinstance(batch, Mapping):
-        model(**batch)
-    elif isinstance(batch, tuple | list):
-        model(*batch)
-    else:
-        model(batch)
+def _iterated(batches: Iterable[Any]) -> Iterable[Any]:
+    try:
+        return iter(batches)
+    except TypeError as error:
+        raise AdapterError(
+            got=f"a {type(batches).__name__}",
+            want="batches, one after the other",
+            where="calibration",
+            fix="Pass a list or another iterable.",
+        ) from error
+
+
+def _call(model: nn.Module, batch: Any, number: int) -> None:
+    try:
+        if isinstance(batch, Mapping):
+            model(**batch)
+        elif isinstance(batch, tuple | list):
+            model(*batch)
+        else:
+            model(batch)
+    except Exception as error:
+        raise AdapterError(
+            got=f"{type(error).__name__}: {error}",
+            want="a batch that the model can be called with",
+            where=f"calibration batch {number}",
+            fix="Pass what you would call the model with: a mapping, a tuple or one tensor.",
+        ) from error
 
 
 def _mask_of(batch: Any) -> Tensor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -33,7 +34,9 @@ class AdapterConfig:
     def __post_init__(self) -> None:
         if isinstance(self.dtype, torch.dtype):
             object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
-        self.require(self.dtype in DTYPES, "dtype", self.dtype, "one of " + ", ".join(DTYPES))
+        self.require(
+            isinstance(self.dtype, str) and self.dtype in DTYPES, "dtype", self.dtype, "one of " + ", ".join(DTYPES)
+        )
         self.require(isinstance(self.targets, Targets), "targets", type(self.targets).__name__, "a Targets")
 
     @property
@@ -54,12 +57,12 @@ class AdapterConfig:
 
     def require_finite(self, field: str, value: object) -> None:
         """A scale is a finite number."""
-        ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        ok = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
         self.require(ok, field, value, "a finite number")
 
     def require_choice(self, field: str, value: object, choices: tuple[str, ...]) -> None:
         """An option by name must be one that exists: an unknown one never silently does nothing."""
-        self.require(value in choices, field, value, "one of " + ", ".join(choices))
+        self.require(isinstance(value, str) and value in choices, field, value, "one of " + ", ".join(choices))
 
     def require_flag(self, field: str, value: object) -> None:
         """A switch is True or False, not something truthy."""

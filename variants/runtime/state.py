@@ -26,6 +26,8 @@ class Attachment:
     layers: dict[str, Adapter]
     left_out: tuple[str, ...] = ()
     """Targets to which the method gave no adapter (EVA may assign rank 0)."""
+    merged: dict[str, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+    """Weight and bias of each layer from before ``merge``; empty while the adapter is not merged."""
 
     def steer(self, coeff: float) -> None:
         """Set the steering coefficient of every layer; 0 is the base model. For the methods that have one."""
@@ -38,6 +40,13 @@ class Attachment:
                     fix="Use one of the antipasto variants.",
                 )
         self.config.require_finite("coeff", coeff)
+        if self.merged:
+            raise AdapterError(
+                got="an adapter that is merged",
+                want="one at work: a merged one computes nothing",
+                where=f"steer({coeff})",
+                fix="Call unmerge first.",
+            )
         for adapter in self.layers.values():
             adapter.coeff = float(coeff)  # type: ignore[assignment]
 
@@ -64,8 +73,27 @@ class ModelState:
 
 def attachments(model: nn.Module) -> dict[str, Attachment]:
     """The adapters on this model by name; empty for a plain model."""
+    if not isinstance(model, nn.Module):
+        raise AdapterError(
+            got=f"a {type(model).__name__}", want="an nn.Module", where="model", fix="Pass the model itself."
+        )
     state: ModelState | None = model.__dict__.get(STATE)
     return {} if state is None else state.attachments
+
+
+def chosen(model: nn.Module, name: str | None, *, where: str) -> Attachment:
+    """The adapter of this name; the only one, if no name is given."""
+    there = attachments(model)
+    if name is None and len(there) == 1:
+        return next(iter(there.values()))
+    if not (isinstance(name, str) and name in there):
+        raise AdapterError(
+            got="no name" if name is None else repr(name),
+            want="one of " + (", ".join(there) or "none attached"),
+            where=where,
+            fix="Pass name=, or attach an adapter first.",
+        )
+    return there[name]
 
 
 def weight_of(layer: nn.Module) -> Tensor:

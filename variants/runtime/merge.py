@@ -1,0 +1,112 @@
+"""Fold an adapter into the weights it sits on, and take it out again. A call that fails changes nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from variants.runtime.adapter import Adapter
+from variants.runtime.errors import AdapterError
+from variants.runtime.refuse import refuse_tied
+from variants.runtime.state import CHILD, Attachment, chosen, weight_of
+
+
+def merge(model: nn.Module, name: str | None = None) -> None:
+    """Make one adapter part of its layers' weights and biases: the same outputs, at the bare layers' price.
+
+        W', b' of y' = W' x + b'        W': (d_out, d_in), b': (d_out,)
+
+    computed in float64 from the stored tensors as in eval mode, then rounded once to the layer's dtype. The adapter
+    stays on the model, switched off, until ``unmerge``; saving and detaching it work as before. The only adapter is
+    taken if no ``name`` is given.
+
+    Raises ``AdapterError``: unknown name, merged already, a weight that is no plain floating-point matrix or is shared
+    with another module, values too large for the layer's dtype.
+    """
+    attachment = chosen(model, name, where="merge")
+    if attachment.merged:
+        raise _refused(attachment, "an adapter that is merged already", "one that is not", "Call unmerge first.")
+    layers = _layers(model, attachment)
+    folded = {}
+    for target, adapter in attachment.layers.items():
+        refuse_tied(model, target, layers[target], "merge at")
+        if getattr(layers[target], "bias", None) is not None:
+            refuse_tied(model, target, layers[target], "merge at", "bias")
+        folded[target] = _folded(attachment, target, layers[target], adapter)
+    for target, adapter in attachment.layers.items():
+        layer, (W, b) = layers[target], folded[target]
+        bias: Tensor | None = getattr(layer, "bias", None)
+        attachment.merged[target] = (
+            weight_of(layer).detach().clone(),
+            None if bias is None else bias.detach().clone(),
+        )
+        adapter.unhook()
+        with torch.no_grad():
+            weight_of(layer).copy_(W)
+            if bias is not None:
+                bias.copy_(b)
+
+
+def unmerge(model: nn.Module, name: str | None = None) -> None:
+    """Undo ``merge``: the layers' weights and biases bit for bit as they were, and the adapter at work again.
+
+    Raises ``AdapterError``: unknown name, or an adapter that is not merged.
+    """
+    attachment = chosen(model, name, where="unmerge")
+    if not attachment.merged:
+        raise _refused(attachment, "an adapter that is not merged", "a merged one", "Call merge first.", "unmerge")
+    restore(model, attachment)
+    for target, layer in _layers(model, attachment).items():
+        attachment.layers[target].hook(layer)
+
+
+def restore(model: nn.Module, attachment: Attachment) -> None:
+    """Put the weights and biases from before ``merge`` back."""
+    layers = _layers(model, attachment) if attachment.merged else {}
+    for target, (W, b) in attachment.merged.items():
+        layer = layers[target]
+        with torch.no_grad():
+            weight_of(layer).copy_(W)
+            if b is not None:
+                layer.bias.copy_(b)  # type: ignore[operator]
+    attachment.merged.clear()
+
+
+def _layers(model: nn.Module, attachment: Attachment) -> dict[str, nn.Module]:
+    """Found by identity, not by name: a target may have been wrapped or moved since."""
+    names = {id(adapter): target for target, adapter in attachment.layers.items()}
+    found = {names[id(m._modules.get(CHILD))]: m for m in model.modules() if id(m._modules.get(CHILD)) in names}
+    if missing := sorted(set(attachment.layers) - set(found)):
+        raise _refused(
+            attachment,
+            f"a model without the adapter at {missing[0]}",
+            "the model it was attached to",
+            "Attach or load it again.",
+        )
+    return found
+
+
+def _folded(attachment: Attachment, target: str, layer: nn.Module, adapter: Adapter) -> tuple[Tensor, Tensor]:
+    weight = weight_of(layer)
+    where = f"merge at {target}"
+    plain = weight.is_floating_point() and weight.itemsize > 1 and weight.shape == (adapter.d_out, adapter.d_in)
+    if not plain:
+        raise AdapterError(
+            got=f"{type(layer).__name__} with a {weight.dtype} weight of shape {tuple(weight.shape)}",
+            want=f"a plain floating-point weight of shape {(adapter.d_out, adapter.d_in)}",
+            where=where,
+            fix="Merge into the model before it is quantised, or leave the adapter unmerged.",
+        )
+    W, b = adapter.fold(layer)
+    if not bool(W.to(weight.dtype).isfinite().all() and b.to(weight.dtype).isfinite().all()):
+        raise AdapterError(
+            got=f"merged values up to {float(W.abs().max()):.3g}",
+            want=f"finite numbers in {weight.dtype}",
+            where=where,
+            fix="Look at the adapter's tensors, or keep the base in a wider dtype.",
+        )
+    return W, b
+
+
+def _refused(attachment: Attachment, got: str, want: str, fix: str, where: str = "merge") -> AdapterError:
+    return AdapterError(got=got, want=want, where=f"{where} {attachment.name!r}", fix=fix)
