@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from conformance.entry import Entry
 from conformance.gate import RESULTS
 from conformance.model import Case, Verdict
-from conformance.view import SECTIONS, View, label_counts
+from conformance.view import SECTIONS, WAYS, View, label_counts
 
 INDEX = "index.md"
 FORMAT = 1
@@ -41,7 +41,7 @@ def render(shown: tuple[View, ...]) -> dict[str, str]:
     card = environment.get_template("card.md.j2")
     files = {f"{view.name}.md": card.render(view=view, entry=view.entry, verdict=view.verdict) for view in shown}
     index = environment.get_template("index.md.j2")
-    files[INDEX] = index.render(views=shown, sections=SECTIONS, counts=label_counts(shown))
+    files[INDEX] = index.render(views=shown, sections=SECTIONS, ways=WAYS, counts=label_counts(shown))
     files[RESULTS] = json.dumps(results(shown), indent=2, sort_keys=True) + "\n"
     return files
 

@@ -7,7 +7,9 @@ from fnmatch import fnmatchcase
 
 from conformance.model import Case, Decided, Deviation, Fault, Finding, Label, Outcome, Verdict
 
-NEEDED = ("references", "params", "init", "gradients", "bf16", "forward", "influence")
+LOCK = "references"
+"""The check that holds a reference against the lock."""
+NEEDED = (LOCK, "params", "init", "gradients", "bf16", "forward", "influence")
 """A variant is CORRECT only if each of these checks, and every other that is asked of it, agreed at least once: absence
 of difference is no proof."""
 
@@ -57,6 +59,7 @@ def _judge_one(
     unproven: list[tuple[str, str]] = [("evidence", broken)] if broken else []
     seen: dict[Deviation, list[str]] = {d: [] for d in deviations}
     findings: dict[str, Finding] = {}
+    drifted = _drifted(cases, evidence)
     if not cases:
         unproven.append((name, "NO_REFERENCE: nothing is planned for it"))
     for case in cases:
@@ -83,11 +86,18 @@ def _judge_one(
                     seen[deviation].append(case.id)
             elif _reference_is_at_fault(case, finding, evidence):
                 faults.append(Decided(case, finding))
+            elif case.reference in drifted:
+                unproven.append(
+                    (case.id, "it differs from a reference that is not the locked one")
+                )
             else:
                 buggy.append(Decided(case, finding))
     agreed = {c.check for c in cases if c.id in findings and _proves(findings[c.id])}
     if cases:
         asked = dict.fromkeys([*needed, *(case.check for case in cases)])
+        # What differs in every case, and by default, makes PARTIAL at best: nothing is taken for proven.
+        by_default = {where for d, cases_of_it in seen.items() if d.by_default and not d.scope for where in cases_of_it}
+        agreed |= {c.check for c in cases if c.id in by_default}
         unproven += [(check, "no case of this check agreed") for check in asked if check not in agreed]
     for deviation, where in seen.items():
         if not any(fnmatchcase(case.id, deviation.cases) for case in cases):
@@ -97,6 +107,12 @@ def _judge_one(
     label, reason = _label(cases, findings, buggy, unproven, seen, faults)
     shown = tuple((d, tuple(where)) for d, where in seen.items() if where)
     return Verdict(name, label, reason, tuple(buggy), tuple(unproven), shown, tuple(faults), findings)
+
+
+def _drifted(cases: list[Case], evidence: Mapping[str, Finding]) -> set[str]:
+    """The references that are not what the lock says."""
+    checked = [case for case in cases if case.check == LOCK and case.id in evidence]
+    return {case.reference for case in checked if evidence[case.id].outcome is Outcome.ERROR}
 
 
 def _reference_is_at_fault(case: Case, finding: Finding, evidence: Mapping[str, Finding]) -> bool:

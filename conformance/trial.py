@@ -129,7 +129,8 @@ class Trial:
     def state(self, source: Subject) -> dict[str, Tensor]:
         """The values of the probe's state, made from the source's initial ones, in float64.
 
-        ``perturbed`` moves every trainable tensor by half its own size (at least 0.1) in a random direction. Tensors
+        ``perturbed`` moves every trainable tensor by half its own size (at least 0.1) in a random direction;
+        ``zero-direction`` then makes the first row of each matrix zero. Tensors
         that nobody named cannot be loaded, and are left out.
         """
         values = {name: slot.value.double() for name, slot in source.slots().items() if name in source.names}
@@ -138,7 +139,12 @@ class Trial:
         if self.probe.state == "t0":
             return values
         trainable = {name for name, slot in source.slots().items() if slot.trainable}
-        return {name: self.moved(name, v, 0.5) if name in trainable else v for name, v in values.items()}
+        values = {name: self.moved(name, v, 0.5) if name in trainable else v for name, v in values.items()}
+        if self.probe.special == "zero-direction":
+            for name in trainable & values.keys():
+                if values[name].dim() == 2:
+                    values[name][0] = 0
+        return values
 
     def moved(self, name: str, value: Tensor, by: float) -> Tensor:
         """``value`` plus a random direction of ``by`` times its root mean square (at least 0.2 of a unit)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from conformance.entry import Entry
@@ -11,11 +12,15 @@ from conformance.model import Case, Deviation, Fault, Finding, Label, Outcome, S
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("references", ("references",)),
     ("params", ("params", "influence")),
-    ("init", ("init", "group_init", "reconstruction", "gradients")),
+    ("init", ("init", "group_init", "reconstruction", "ranks", "gradients")),
     ("dtype", ("bf16",)),
     ("forward", ("forward", "steering", "contraction", "orthogonality")),
+    ("life", ("detach", "checkpoint", "merge", "coexistence")),
 )
 """Sections of the card in order, and the checks each is made of."""
+
+WAYS: tuple[tuple[str, str, str], ...] = (("merge", "merge", "*"),)
+"""What may be done with an adapted layer, the columns of the index's second table: name, check, pattern over probes."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,27 @@ class View:
         if any(case == d.case for d in self.verdict.reference_faults):
             return "reference at fault"
         return "DIFFERS"
+
+    def way(self, check: str, pattern: str) -> str:
+        """``works`` or ``refuses`` where every such case agreed, else ``FAILS``; ``-`` where none is planned."""
+        pairs = [(case, f) for case, f in self.findings(check) if fnmatchcase(case.probe, pattern)]
+        if not pairs:
+            return "-"
+        if any(finding is None or self.state(case, finding) != "agree" for case, finding in pairs):
+            return "FAILS"
+        return ", ".join(sorted({str(finding.facts.get("state", "works")) for _, finding in pairs if finding}))
+
+    @property
+    def refusals(self) -> list[tuple[str, str]]:
+        """Each way in which the variant refuses to be used, with its message."""
+        return sorted(
+            {
+                (column, str(finding.facts["told"]))
+                for column, check, pattern in WAYS
+                for case, finding in self.findings(check)
+                if fnmatchcase(case.probe, pattern) and finding is not None and "told" in finding.facts
+            }
+        )
 
     def section(self, checks: tuple[str, ...]) -> str:
         """The state of a section in one word, the worst of its cases."""

@@ -4,6 +4,8 @@
 - ``masked``: the same rows with padding between them that a mask marks and that must not count.
 - ``gap``: rows whose covariance falls steeply, so that its leading directions are clear.
 - ``mean``: rows with a mean that is large beside their spread.
+- ``spikes``: small rows, and now and then one that is large along a few directions: a root mean square sees these
+  directions first, a mean of absolute values does not.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-KINDS = ("rows", "masked", "gap", "mean")
+KINDS = ("rows", "masked", "gap", "mean", "spikes")
 SIZES = (24, 31, 41)
 """Rows per batch; more than the ranks in use in each."""
 
@@ -41,6 +43,8 @@ def batches(kind: str, d_in: int, dtype: torch.dtype) -> tuple[Batch, ...]:
     made = []
     for size in SIZES:
         rows = (rng.standard_normal((size, d_in)) * spectrum) @ basis + mean_row
+        if kind == "spikes":
+            rows[::12] += 30.0 * rng.standard_normal((len(rows[::12]), 2)) @ basis[:2]
         x = torch.from_numpy(rows).to(dtype)[None]
         if kind == "masked":
             mask = torch.from_numpy(rng.random(size) < 0.75)[None].to(torch.int64)
@@ -70,4 +74,5 @@ def _shape(kind: str, d_in: int) -> tuple[np.ndarray, float]:
         "masked": (np.linspace(2.0, 0.5, d_in), 0.5),
         "gap": (4.0 * 0.5 ** np.arange(d_in), 0.5),
         "mean": (np.linspace(2.0, 0.5, d_in), 20.0),
+        "spikes": (np.linspace(0.5, 2.0, d_in), 0.0),
     }[kind]

@@ -18,6 +18,9 @@ from refs.subject import Host, Subject, View
 if TYPE_CHECKING:
     from peft import PeftConfig
 
+MARKS = {"Linear4bit": "is_loaded_in_4bit", "Linear8bitLt": "is_loaded_in_8bit"}
+"""What transformers writes on a model with quantised layers of this class, and peft reads."""
+
 
 def build_peft(
     layer: nn.Linear, config: PeftConfig, names: Mapping[str, tuple[str, View]], settings: Settings
@@ -30,6 +33,8 @@ def build_peft(
     from peft import get_peft_model
 
     host = Host(layer)
+    if type(layer).__name__ in MARKS:
+        setattr(host, MARKS[type(layer).__name__], True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         get_peft_model(host, config)

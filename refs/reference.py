@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,10 @@ class Author:
         return f"{self.repo}/blob/{self.commit}/{self.path}" if self.commit else self.repo
 
 
+Ranks = Callable[[nn.Module, Sequence[Tensor], Settings], dict[str, tuple[int, float]]]
+"""``(model, calibration rows, settings)`` -> rank and scale of every layer that gets an adapter, by name."""
+
+
 def _everything(settings: Settings) -> bool:
     return True
 
@@ -70,6 +74,8 @@ class Live:
     cannot: tuple[tuple[str, str, str], ...] = ()
     checks: tuple[str, ...] = ()
     """The checks that it is asked in; all of them if none is named."""
+    ranks: Ranks | None = None
+    """For a method that gives each layer a rank of its own."""
 
 
 @dataclass(frozen=True)

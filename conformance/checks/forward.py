@@ -16,12 +16,14 @@ from conformance.model import Finding, Probe
 from conformance.stability import blamed
 from conformance.trial import RESIDUAL, SubjectFailed, Trial, asking_the_subject
 from conformance.trial import run as run_pass
-from refs.reference import Built, ClosedForm, Reference
+from refs.reference import Built, ClosedForm, Reference, Transcribed
 from refs.subject import Subject
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     t0 = replace(SMALL, state="t0")
+    # A transcription is its authors' code in other words, its divisions by zero included.
+    specials = () if isinstance(reference, Transcribed) else entry.specials
     return (
         t0,
         SMALL,
@@ -43,8 +45,8 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         *with_options(entry, t0),
         *with_options(entry, SMALL),
         *with_options(entry, WIDE),
-        *(replace(SMALL, special=special) for special in entry.specials),
-        *(replace(t0, special=special) for special in entry.specials),
+        *(replace(SMALL, special=special) for special in specials),
+        *(replace(t0, special=special) for special in specials),
         *([replace(SMALL, options=(("dropout", DROPOUT),))] if entry.has_dropout else []),
         *with_dropout(entry, reference),
     )

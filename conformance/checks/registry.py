@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from conformance.checks import (
     bf16,
+    checkpoint,
+    coexistence,
     contraction,
+    detach,
     forward,
     gradients,
     group_init,
     influence,
     init,
+    merge,
     orthogonality,
     params,
+    ranks,
     reconstruction,
     references,
     steering,
@@ -26,6 +31,7 @@ CHECKS: tuple[Check, ...] = tuple(
         init,
         group_init,
         reconstruction,
+        ranks,
         gradients,
         bf16,
         forward,
@@ -33,5 +39,9 @@ CHECKS: tuple[Check, ...] = tuple(
         contraction,
         orthogonality,
         influence,
+        detach,
+        checkpoint,
+        merge,
+        coexistence,
     )
 )

@@ -91,6 +91,26 @@ def eva_components(
     return found["layer"].to(torch.float32)
 
 
+def _ranks(model: nn.Module, rows: Sequence[Tensor], settings: Settings) -> dict[str, tuple[int, float]]:
+    """Rank and scale of each linear layer after peft's own redistribution."""
+    from peft import get_peft_model, initialize_lora_eva_weights
+
+    adjust = settings.option("adjust_scaling", True)
+    config = _config(settings, rho=settings.option("rho", 2.0), adjust_scaling_factors=adjust)
+    config.target_modules = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    wrapped: Any = get_peft_model(model, config)
+    initialize_lora_eva_weights(
+        wrapped,
+        rows,
+        forward_fn=lambda model, x: model(x),
+        prepare_model_inputs_fn=None,
+        prepare_layer_inputs_fn=None,
+        show_progress_bar=False,
+    )
+    layers = {name: getattr(wrapped.base_model.model, name) for name in config.target_modules}
+    return {name: (m.r["default"], m.scaling["default"]) for name, m in layers.items() if hasattr(m, "r")}
+
+
 ONE_LAYER = (("calibration", "gap"), ("rho", 1.0))
 """Ranks move between layers with a larger rho; the probes speak of one layer."""
 
@@ -107,6 +127,7 @@ METHOD = Method(
             "y' = base(x) + lora_B(lora_A(dropout(x))) * (lora_alpha / r)\n"
             "lora_A = leading directions of a mean-centred incremental PCA of the inputs, lora_B = 0",
             options=ONE_LAYER,
+            ranks=_ranks,
         ),
         ClosedForm(
             "closed:eva",
