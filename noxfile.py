@@ -17,6 +17,13 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def proof(session: nox.Session) -> None:
+    """What the harness kills and what it spares: the museum, mutants, old states, a corrupted peft; reports/proof.md."""
+    session.install("-e", ".")
+    session.run("python", "-m", "proof", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Lint, type-check, and test the suite itself, the museum of wrong variants included."""
     session.install("-e", ".[test]")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from conformance.checks.registry import CHECKS
 from conformance.deviations import DEVIATIONS
 from conformance.entry import Entry
 from conformance.judge import judge
-from conformance.model import Case, Finding, Outcome, Verdict
+from conformance.model import Case, Deviation, Finding, Outcome, Verdict
 from conformance.plan import Planned, make_plan
 from conformance.run import run_case
 from refs.reference import ClosedForm
@@ -29,10 +29,19 @@ class Hearing:
     @property
     def verdict(self) -> Verdict:
         """The verdict from what was measured alone; a declared deviation counts where its check was asked."""
-        checks = {case.check for case in self.findings}
-        declared = [d for d in DEVIATIONS if any(f"/{check}/" in d.cases for check in checks)]
-        evidence = {case.id: finding for case, finding in self.findings.items()}
-        return judge([self.entry.name], list(self.findings), evidence, declared, needed=())[0]
+        return self.judged()
+
+    def judged(self, declared: Sequence[Deviation] = (), leaving_out: Collection[str] = ()) -> Verdict:
+        """The verdict with more declarations, or without the cases of some references or checks."""
+        findings = {
+            case: finding
+            for case, finding in self.findings.items()
+            if case.check not in leaving_out and case.reference not in leaving_out
+        }
+        checks = {case.check for case in findings}
+        known = [d for d in DEVIATIONS if any(f"/{check}/" in d.cases for check in checks)]
+        evidence = {case.id: finding for case, finding in findings.items()}
+        return judge([self.entry.name], list(findings), evidence, [*known, *declared], needed=())[0]
 
     def ask(self, planned: Planned) -> Finding:
         """Run one case and keep its finding."""

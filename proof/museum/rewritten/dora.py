@@ -67,3 +67,15 @@ class DoRAByUnitRows(Wrapper):
         length = V.detach().norm(dim=1, keepdim=True).to(self.length.dtype).to(wide)  # rounded as m was
         unit = V / length.where(length > 0, torch.ones_like(length))
         return (y + F.linear(dropped, unit * self.length.to(wide) - W)).to(y.dtype)
+
+
+class DoRACachesTheNorm(_ByFactor):
+    """|V| is computed once per state of A and B: ``_version`` counts how often each was written to. W is frozen."""
+
+    def norm(self, W: Tensor) -> Tensor:
+        key = tuple((id(t), t._version, t.data_ptr()) for t in (self.A, self.B)), W.dtype
+        if self.__dict__.get("key") != key:
+            with torch.no_grad():
+                V = W + self.config.scale * self.B.to(W.dtype) @ self.A.to(W.dtype)
+                self.__dict__.update(key=key, kept=V.norm(dim=1))
+        return self.kept

@@ -15,7 +15,23 @@ from refs.subject import TRANSPOSED
 from variants.hra import HRA
 
 
-class HRAByTriangularSolve(HRA):
+class _Reflecting(HRA):
+    """HRA by ``reflect``: h H_{r-1} ... H_0 for rows ``h: (..., d_in)``, in at least float32."""
+
+    def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
+        return x
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        wide = torch.promote_types(torch.promote_types(x.dtype, self.U.dtype), torch.float32)
+        h = x.to(wide)
+        return (y + F.linear(self.reflect(h) - h, layer.weight.to(wide))).to(y.dtype)
+
+    def reflect(self, h: Tensor) -> Tensor:
+        Q = torch.linalg.qr(self.U.to(h.dtype).T).Q
+        return h - 2 * (h @ Q) @ Q.T  # with ``gram_schmidt``
+
+
+class HRAByTriangularSolve(_Reflecting):
     """h H_{r-1} ... H_0 = h - a U, where (triu(U U^T, 1) + diag(|u_i|^2 / 2)) a = U h: one r x r solve."""
 
     def reflect(self, h: Tensor) -> Tensor:
@@ -46,7 +62,7 @@ class HRAAsMatrix(HRA):
         return x
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        wide = self._wide(x)
+        wide = torch.promote_types(torch.promote_types(x.dtype, self.U.dtype), torch.float32)
         R = self.rotation(wide)
         bias = None if layer.bias is None else layer.bias.to(wide)
         return F.linear(x.to(wide), layer.weight.to(wide) @ R, bias).to(y.dtype)
@@ -77,3 +93,20 @@ class HRAOfUnitColumns(Wrapper):
             h = h - 2 * (h @ V[:, i : i + 1]) @ V[:, i : i + 1].T
         bias = None if self.inner.bias is None else self.inner.bias.to(wide)
         return F.linear(h, self.inner.weight.to(wide), bias).to(x.dtype)
+
+
+class HRAInBlocksOfTwo(_Reflecting):
+    """Two reflections at a time, as I - V T V^T with a 2 x 2 triangle T; a single one is left over where r is odd."""
+
+    def reflect(self, h: Tensor) -> Tensor:
+        if self.config.gram_schmidt:
+            return super().reflect(h)
+        U = self.U.to(h.dtype)
+        for end in range(len(U), 0, -2):
+            V = U[max(end - 2, 0) : end].flip(0)  # the rightmost factor acts first
+            t = 2 / V.square().sum(1)
+            T = torch.diag(t)
+            if len(V) == 2:
+                T = T + torch.tensor([[0.0, 1.0], [0.0, 0.0]], dtype=h.dtype) * -(t[0] * t[1] * (V[0] @ V[1]))
+            h = h - (h @ V.T) @ T @ V
+        return h

@@ -54,3 +54,36 @@ class IA3FFOnTheWeight(IA3FF):
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         g = self.g.to(torch.promote_types(self.g.dtype, y.dtype))
         return (y + F.linear(x.to(g.dtype), layer.weight * (g - 1))).to(y.dtype)
+
+
+class IA3AsChange(IA3):
+    """y + y (g - 1): what the gate changes is added."""
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        g = self.g.to(torch.promote_types(self.g.dtype, y.dtype))
+        return (y + y * (g - 1)).to(y.dtype)
+
+
+class IA3FFByEinsum(IA3FF):
+    """W, g and x meet in one einsum, in at least the gate's dtype, and the layer's own product is dropped."""
+
+    def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
+        return x
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        wide = torch.promote_types(self.g.dtype, y.dtype)
+        out = torch.einsum("oi,i,...i->...o", layer.weight.to(wide), self.g.to(wide), x.to(wide))
+        return (out if layer.bias is None else out + layer.bias).to(y.dtype)
+
+
+class IA3FFAsRow(Wrapper):
+    """A plain module that stores the gate as a row (1, d_in) and gates what the layer is called with."""
+
+    names: ClassVar = {"g": ("gate", FLAT)}
+
+    def start(self, W: Tensor, settings: Settings) -> dict[str, Tensor]:
+        return {"gate": torch.ones(1, W.shape[1])}
+
+    def forward(self, x: Tensor) -> Tensor:
+        gated = torch.mul(x, self.gate.squeeze(0)).to(x.dtype)
+        return F.linear(gated, self.inner.weight, self.inner.bias)

@@ -158,3 +158,15 @@ class _Dropping(nn.Module):
         dropped = F.dropout(x, self.p, self.training)
         y = F.linear(x, original.original, self.inner.bias)
         return y + F.linear(dropped, self.inner.weight - original.original)
+
+
+class LoRACachesTheUpdate(LoRA):
+    """Without gradients s B A is kept as one matrix until A or B is written to (``_version``)."""
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or self.training:
+            return super().change_output(layer, x, y)
+        key = tuple((id(t), t._version, t.data_ptr()) for t in (self.A, self.B))
+        if self.__dict__.get("key") != key:
+            self.__dict__.update(key=key, kept=self.config.scale * self.B @ self.A)
+        return (y + F.linear(x.to(self.A.dtype), self.kept)).to(y.dtype)

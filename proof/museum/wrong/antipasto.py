@@ -1,57 +1,102 @@
-"""The SVD-steering family computed wrongly."""
+"""AntiPaSTO's gains computed wrongly, and directions chosen wrongly."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conformance.roster import attached, stacked
+from proof.museum.rows import Rows
+from proof.museum.wrong.residual_stack import stacked_on_the_residual
+from proof.museum.wrong.svd_parts import AntiPaSTOInParts, Factors
 from refs.settings import Settings
-from variants.antipasto import AntiPaSTO
-from variants.antipasto_ablate import AntiPaSTOAblate
-from variants.antipasto_arrow import AntiPaSTOArrow
-from variants.antipasto_corda import AntiPaSTOCorDA
-from variants.antipasto_rot import AntiPaSTORot
 from variants.runtime.spec import TensorSpec
-from variants.svd_family import Factors, gain, oriented, svd
 
 
-class AntiPaSTOGainWithoutCoeff(AntiPaSTO):
+class AntiPaSTOGainWithoutCoeff(AntiPaSTOInParts):
     """coeff is stored, changed and never read: 0 does not give the base model back."""
 
-    def core(self, h: Tensor) -> Tensor:
-        return h * self.S.to(h.dtype) * gain(self.g.to(h.dtype), 1.0, self.config.suppress_only)
+    def gain(self, g: Tensor) -> Tensor:
+        return self.curve(self.bounded(g))
 
 
-class AntiPaSTOCoeffOnTheGain(AntiPaSTO):
+class AntiPaSTOCoeffOnTheGain(AntiPaSTOInParts):
     """1 + coeff ELU(g) in place of 1 + ELU(coeff g): the same at coeff 0 and 1, and no longer positive elsewhere."""
 
-    def core(self, h: Tensor) -> Tensor:
-        once = gain(self.g.to(h.dtype), 1.0, self.config.suppress_only)
-        return h * self.S.to(h.dtype) * (1 + self.coeff * (once - 1))
+    def gain(self, g: Tensor) -> Tensor:
+        return 1 + self.coeff * F.elu(self.bounded(g))
 
 
-class AntiPaSTOExponentialGain(AntiPaSTO):
+class AntiPaSTOExponentialGain(AntiPaSTOInParts):
     """exp(g) in place of 1 + ELU(g): the same below zero, and exponential above."""
 
-    def core(self, h: Tensor) -> Tensor:
-        g = self.g.to(h.dtype)
-        return h * self.S.to(h.dtype) * torch.exp(self.coeff * (g.clamp(max=0) if self.config.suppress_only else g))
+    def curve(self, z: Tensor) -> Tensor:
+        return z.exp()
 
 
-class AntiPaSTOIgnoresCalibration(AntiPaSTO):
-    """Calibration inputs are gathered, and the largest singular values are taken all the same. Found in real code."""
+class AntiPaSTOLinearGain(AntiPaSTOInParts):
+    """1 + g on both sides of zero: a direction can be flipped."""
 
-    def factors(self, W: Tensor, statistic: Any) -> Factors:
-        return tuple(t[..., : self.config.r] if n == 0 else t[: self.config.r] for n, t in enumerate(svd(W.float())))
+    def curve(self, z: Tensor) -> Tensor:
+        return 1 + z
 
 
-class AntiPaSTOResidualOfUnroundedFactors(AntiPaSTO):
+class AntiPaSTOGainTurnedOver(AntiPaSTOInParts):
+    """ELU's sides are exchanged: linear below zero, bounded above."""
+
+    def curve(self, z: Tensor) -> Tensor:
+        return 1 - F.elu(-z)
+
+
+class AntiPaSTOGainAdded(AntiPaSTOInParts):
+    """S + ELU(coeff g): added to the singular values in place of multiplied."""
+
+    def middle(self, h: Tensor) -> Tensor:
+        return h * (self.S.to(h.dtype) + F.elu(self.coeff * self.bounded(self.g.to(h.dtype))))
+
+
+class AntiPaSTOIgnoresSuppressOnly(AntiPaSTOInParts):
+    """suppress_only is accepted and does nothing."""
+
+    def bounded(self, g: Tensor) -> Tensor:
+        return g
+
+
+class AntiPaSTOSuppressIsDeadAtZero(AntiPaSTOInParts):
+    """min(g, 0) as -relu(-g): g starts at exactly 0, where its gradient is 0, and never moves."""
+
+    def bounded(self, g: Tensor) -> Tensor:
+        return -F.relu(-g) if self.config.suppress_only else g
+
+
+class AntiPaSTODeadGain(AntiPaSTOInParts):
+    """g is detached in the forward: exact output, and no gradient."""
+
+    def bounded(self, g: Tensor) -> Tensor:
+        return super().bounded(g).detach()
+
+
+class AntiPaSTOTrainsTheSpectrum(AntiPaSTOInParts):
+    """S is a parameter and trains along with its gain."""
+
+    @classmethod
+    def specs(cls, config: Any, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        return {**super().specs(config, d_in, d_out), "S": TensorSpec((config.r,))}
+
+
+class AntiPaSTOKeepsTheWholeWeight(AntiPaSTOInParts):
+    """The r directions are never taken out of the weight, so they count twice."""
+
+    def residual(self, W: Tensor) -> Tensor:
+        return W.clone()
+
+
+class AntiPaSTOResidualOfUnroundedFactors(AntiPaSTOInParts):
     """W_res is formed before U, S and Vh are rounded to their dtype. Found in real code, of PiSSA."""
 
-    def factors(self, W: Tensor, statistic: Any) -> Factors:
+    def factors(self, W: Tensor, statistic: Rows | None) -> Factors:
         self.__dict__["exact"] = super().factors(W, statistic)
         return self.exact
 
@@ -60,91 +105,52 @@ class AntiPaSTOResidualOfUnroundedFactors(AntiPaSTO):
         return (W.to(U.dtype) - (U * S) @ Vh).to(W.dtype)
 
 
-class AntiPaSTOCalibratesTheResidual(AntiPaSTO):
+class AntiPaSTOIgnoresCalibration(AntiPaSTOInParts):
+    """Calibration inputs are gathered, and the largest singular values are taken all the same. Found in real code."""
+
+    def chosen(self, S: Tensor, Vh: Tensor, statistic: Rows) -> list[int]:
+        return list(range(self.config.r))
+
+
+class AntiPaSTOChoosesAmongTheTop(AntiPaSTOInParts):
+    """Scores are compared among the r + 1 largest singular values only, not over the full spectrum."""
+
+    def chosen(self, S: Tensor, Vh: Tensor, statistic: Rows) -> list[int]:
+        return super().chosen(S[: self.config.r + 1], Vh[: self.config.r + 1], statistic)
+
+
+class AntiPaSTOChoosesTheLeast(AntiPaSTOInParts):
+    """The smallest scores are kept: the order of the sort is taken for descending."""
+
+    def scores(self, S: Tensor, z: Tensor) -> Tensor:
+        return -super().scores(S, z)
+
+
+class AntiPaSTOOrderOfTheScores(AntiPaSTOInParts):
+    """The chosen directions stand in the order of their scores, not of the spectrum."""
+
+    def chosen(self, S: Tensor, Vh: Tensor, statistic: Rows) -> list[int]:
+        scores = self.scores(S, statistic.pooled @ Vh.T)
+        return scores.argsort(descending=True)[: self.config.r].tolist()
+
+
+class AntiPaSTOScoresWithoutS(AntiPaSTOInParts):
+    """Directions are scored by the inputs alone: S_i is left out."""
+
+    def scores(self, S: Tensor, z: Tensor) -> Tensor:
+        return super().scores(torch.ones_like(S), z)
+
+
+class AntiPaSTOIgnoresThePool(AntiPaSTOInParts):
+    """act_pool is accepted and the pool is the maximum whatever it says."""
+
+    def scores(self, S: Tensor, z: Tensor) -> Tensor:
+        return S * z.abs().amax(dim=0)
+
+
+class AntiPaSTOCalibratesTheResidual(AntiPaSTOInParts):
     """Inputs are gathered when the layers below hold W_res and no adapter acts on them. Found in real code."""
 
     @classmethod
     def build_stack(cls, layers: tuple[nn.Linear, nn.Linear], settings: Settings, both: bool) -> dict[str, Tensor]:
-        if both:
-            attached(cls, layers[0], settings)
-            layers[0].adapter.unhook()
-            del layers[0].adapter
-        return stacked(cls, layers, settings, both=False)
-
-
-class AntiPaSTORotTurnsBack(AntiPaSTORot):
-    """R and its inverse are exchanged, as between the torch code and its Flax original. Found in real code."""
-
-    def rotation(self, angles: str, dtype: torch.dtype) -> Tensor:
-        return super().rotation(angles, dtype).mT
-
-
-class AntiPaSTORotFirstOrder(AntiPaSTORot):
-    """R = I + 2 X, the first order of the Cayley transform: right for small angles, and it stretches large ones."""
-
-    def rotation(self, angles: str, dtype: torch.dtype) -> Tensor:
-        R = super().rotation(angles, dtype)
-        identity = torch.eye(self.config.block_size, dtype=dtype)
-        return identity + 2 * torch.linalg.solve(R + identity, R - identity)
-
-
-class AntiPaSTORotTurnsAtEveryCoeff(AntiPaSTORot):
-    """coeff scales the shift of the singular values and not the angles."""
-
-    def rotation(self, angles: str, dtype: torch.dtype) -> Tensor:
-        coeff, self.coeff = self.coeff, 1.0
-        R = super().rotation(angles, dtype)
-        self.coeff = coeff
-        return R
-
-
-class AntiPaSTORotDeltaAtZero(AntiPaSTORot):
-    """delta starts at exactly zero. Found in real code."""
-
-    @classmethod
-    def specs(cls, config: Any, d_in: int, d_out: int) -> dict[str, TensorSpec]:
-        return {**super().specs(config, d_in, d_out), "delta": TensorSpec((config.r,))}
-
-
-class AntiPaSTOAblateAlphaNotClamped(AntiPaSTOAblate):
-    """alpha is used as it is: outside [0, 1] the ablation flips or amplifies."""
-
-    def core(self, h: Tensor) -> Tensor:
-        h = h * self.S.to(h.dtype)
-        Q = self.directions(h.dtype)
-        return h - self.coeff * ((h @ Q) * self.alpha.to(h.dtype)) @ Q.T
-
-
-class AntiPaSTOAblateColumnsNotOrthogonal(AntiPaSTOAblate):
-    """Every column of c is divided by its own length; with k > 1 the columns are not orthogonal."""
-
-    def directions(self, dtype: torch.dtype) -> Tensor:
-        c = self.c.to(dtype)
-        return c / (torch.linalg.vector_norm(c, dim=0) + 1e-6)
-
-
-class AntiPaSTOAblateLengthForgotten(AntiPaSTOAblate):
-    """c is used as it is, so its length decides how much is removed."""
-
-    def directions(self, dtype: torch.dtype) -> Tensor:
-        return self.c.to(dtype)
-
-
-class AntiPaSTOArrowTransposedBlock(AntiPaSTOArrow):
-    """M[i, j] takes direction i to direction j: M^T in place of M, the same at t=0 and for symmetric M."""
-
-    def core(self, h: Tensor) -> Tensor:
-        b = self.config.block
-        top = h[..., :b] * self.S[:b].to(h.dtype)
-        M = self.coeff * self.M.to(h.dtype)
-        return super().core(h) + torch.cat((top @ (M - M.T), torch.zeros_like(h[..., b:])), dim=-1)
-
-
-class AntiPaSTOCorDAOfTheCovarianceItself(AntiPaSTOCorDA):
-    """C in place of its root, as the CorDA paper's equations print it: another basis."""
-
-    def factors(self, W: Tensor, statistic: Any) -> Factors:
-        self.require_rows(statistic)
-        values, E = torch.linalg.eigh(statistic.second)
-        squared = (E * (values + self.config.cov_eps).square()) @ E.T
-        return oriented(W, squared, 0.0, self.config.r)
+        return stacked_on_the_residual(cls, layers, settings, both)

@@ -135,6 +135,13 @@ class DoRANanAtAZeroRow(DoRAInParts):
         return self.m / self.norm(W)
 
 
+class DoRACutsTheBaseGradient(DoRAInParts):
+    """The base term runs under no_grad: layers below get the gradient of the update only."""
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return super().change_output(layer, x, y.detach())
+
+
 class DoRAUpdateNotRescaled(DoRAInParts):
     """m / |V| scales W x and leaves the update alone."""
 
@@ -170,6 +177,14 @@ class _Started(DoRA):
 
 class DoRAMagnitudeOfOnes(_Started):
     """m is never set from W. Found in real code."""
+
+
+class DoRAMagnitudeNeverInitialised(_Started):
+    """m stays at the zeros it was allocated with: the layer gives its bias and nothing else. Found in real code."""
+
+    @classmethod
+    def start(cls, shape: torch.Size, layer: nn.Module) -> Tensor:
+        return torch.zeros(shape)
 
 
 class DoRAMagnitudeOfTheFrobeniusNorm(_Started):

@@ -13,7 +13,20 @@ from variants.runtime.spec import TensorSpec
 
 
 class HRAInParts(HRA):
-    """HRA's plain product in parts that a bug can replace. Correct as it stands."""
+    """HRA reflection by reflection, in parts that a bug can replace. Correct as it stands."""
+
+    def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
+        return self.reflect(x) if x.dtype == self.wide(x) else x
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        wide = self.wide(x)
+        if x.dtype == wide:
+            return y
+        h = x.to(wide)
+        return (y + nn.functional.linear(self.reflect(h) - h, layer.weight.to(wide))).to(y.dtype)
+
+    def wide(self, x: Tensor) -> torch.dtype:
+        return torch.promote_types(torch.promote_types(x.dtype, self.U.dtype), torch.float32)
 
     def rows(self, U: Tensor) -> tuple[Tensor, ...]:
         return U.flip(0).unbind()
@@ -23,7 +36,8 @@ class HRAInParts(HRA):
 
     def reflect(self, h: Tensor) -> Tensor:
         if self.config.gram_schmidt:
-            return super().reflect(h)
+            Q = torch.linalg.qr(self.U.to(h.dtype).T).Q
+            return h - 2 * (h @ Q) @ Q.T
         for u in self.rows(self.U.to(h.dtype)):
             h = self.mirror(h, u)
         return h
@@ -64,6 +78,13 @@ class HRALengthDetached(HRAInParts):
         return h - (h @ u).unsqueeze(-1) * (2 * u / (u @ u).detach())
 
 
+class HRACutsTheInputGradient(HRAInParts):
+    """x is detached before it is reflected: U trains, layers below do not."""
+
+    def reflect(self, h: Tensor) -> Tensor:
+        return super().reflect(h.detach())
+
+
 class HRAIgnoresGramSchmidt(HRAInParts):
     """gram_schmidt is accepted and the plain product is computed. Real code had options that silently do nothing."""
 
@@ -73,7 +94,7 @@ class HRAIgnoresGramSchmidt(HRAInParts):
         return h
 
 
-class HRAGatedByZero(HRA):
+class HRAGatedByZero(HRAInParts):
     """A scalar gate that starts at zero blends the reflections in: U is dead. Found in real code."""
 
     @classmethod
@@ -84,7 +105,7 @@ class HRAGatedByZero(HRA):
         return h + self.gate.to(h.dtype) * (super().reflect(h) - h)
 
 
-class HRAOnTheOutput(HRA):
+class HRAOnTheOutput(HRAInParts):
     """H_{r-1} ... H_0 W: the output is reflected, U: (r, d_out), as in the authors' llama layers."""
 
     change_input = Adapter.change_input
@@ -98,7 +119,7 @@ class HRAOnTheOutput(HRA):
         return self.reflect(y - bias) + bias
 
 
-class HRAReflectsInTheLayersDtype(HRA):
+class HRAReflectsInTheLayersDtype(HRAInParts):
     """The reflections run in bfloat16 where the layer does, and r roundings add up."""
 
     def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:

@@ -151,3 +151,36 @@ class IA3FFNormalised(IA3FF):
 
     def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
         return (x * (self.g / torch.mean(self.g))).to(x.dtype)
+
+
+class IA3FFDeadGate(IA3FF):
+    """The gate is read through .data: exact output, no gradient."""
+
+    def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
+        return (x * self.g.data).to(x.dtype)
+
+
+class IA3FFCutsTheInputGradient(IA3FF):
+    """x is detached: the gate trains, layers below do not."""
+
+    def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
+        return (x.detach() * self.g).to(x.dtype)
+
+
+class IA3FFGateAsDelta(IA3FF):
+    """x * (1 + g) with g started at zero: the same function at t=0, another tensor under the same name."""
+
+    @classmethod
+    def specs(cls, config: IA3FFConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        return {"g": TensorSpec((d_in,), "zeros")}
+
+    def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
+        return (x * (1 + self.g)).to(x.dtype)
+
+
+class IA3FFGateInBf16(IA3FF):
+    """The gate is kept in the layer's dtype: at 1, bfloat16 loses every small step."""
+
+    def __init__(self, config: IA3FFConfig, layer: nn.Module, **more: Any) -> None:
+        super().__init__(config, layer, **more)
+        self.to(layer.weight.dtype)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from conformance.roster import attached
+from conformance.attached import attached
 from refs.settings import Settings
 from refs.subject import Subject
 from variants.lora import LoRA, LoRAConfig

@@ -1,0 +1,59 @@
+"""The kill matrix: which check kills which wrong variant, and which is blind to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from proof.jury import Hearing, cases_of
+from proof.museum.registry import EXHIBITS, entry_of
+from proof.pool import each
+
+
+@dataclass(frozen=True)
+class Killed:
+    """One wrong variant: what each check that was asked said about it."""
+
+    name: str
+    bug: str
+    like: str
+    fault: str
+    claimed: str
+    severity: str
+    kills: dict[str, str]
+    """Check -> the case with which it killed first."""
+    asked: tuple[str, ...]
+
+    @property
+    def proven(self) -> bool:
+        """Killed by the check that claims it."""
+        return self.claimed in self.kills
+
+    def cell(self, check: str) -> str:
+        """``K``: killed, as claimed; ``k``: killed too; ``-``: blind; empty: has nothing to ask."""
+        if check in self.kills:
+            return "K" if check == self.claimed else "k"
+        return "-" if check in self.asked else ""
+
+
+def run(workers: int, names: Iterable[str] | None = None) -> list[Killed]:
+    """Every exhibit, or those named, before every check."""
+    wanted = None if names is None else set(names)
+    return each(_one, [e.name for e in EXHIBITS if wanted is None or e.name in wanted], workers)
+
+
+def _one(name: str) -> Killed:
+    exhibit = next(e for e in EXHIBITS if e.name == name)
+    hearing, kills = Hearing(entry_of(exhibit)), {}
+    planned_cases = cases_of(hearing.entry)
+    for planned in planned_cases:
+        check = planned.check.name
+        if check in kills or not hearing.kills(planned):
+            continue
+        finding = hearing.findings[planned.case]
+        # The claimed check must see the bug itself, and not an error that comes of a slip in the exhibit.
+        if check != exhibit.killer or (finding.what == "it raised") is exhibit.raises:
+            kills[check] = planned.case.id
+    asked = tuple(sorted({planned.check.name for planned in planned_cases}))
+    bug = (exhibit.variant.__doc__ or "").strip()
+    return Killed(name, bug, exhibit.like, exhibit.fault, exhibit.killer, exhibit.severity.value, kills, asked)

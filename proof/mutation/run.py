@@ -1,0 +1,68 @@
+"""Run all mutants, or a sample of them, and sum up."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from proof.mutation.equivalents import EQUIVALENT, NOT_ASKED
+from proof.mutation.mutants import Mutant, files, mutants
+from proof.mutation.trial import (
+    BROKEN,
+    EQUAL,
+    KILLED,
+    LEFT_OUT,
+    SURVIVED,
+    TIMED_OUT,
+    Tried,
+    entry_of,
+    first_kill,
+    loaded,
+    try_mutant,
+)
+from proof.pool import each
+
+ENOUGH = 0.95
+"""Share of the mutants that are not equivalent which must be killed."""
+
+
+def run(workers: int, chosen: Sequence[Mutant] | None = None) -> list[Tried]:
+    """Every mutant, or those chosen, tried."""
+    return each(try_mutant, mutants() if chosen is None else chosen, workers)
+
+
+def sample(n: int, seed: int) -> list[Mutant]:
+    """``n`` mutants spread over the files by their number, the same for a seed."""
+    everyone = list(mutants())
+    random.Random(seed).shuffle(everyone)
+    return everyone[:n]
+
+
+def controls(workers: int) -> dict[str, str]:
+    """Each file loaded in the same way without a mistake -> the case that kills it, which must be none."""
+    return dict(zip(files(), each(_control, files(), workers)))
+
+
+def _control(file: str) -> str:
+    with loaded(file, None) as classes:
+        kills = (first_kill(entry_of(name, classes)) for name in classes)
+        return next((kill for kill in kills if kill), "")
+
+
+def share_killed(rows: Sequence[Tried]) -> float:
+    """Of those that load, are not equivalent, and concern what the harness asks about."""
+    counted = [row for row in rows if row.status not in (EQUAL, LEFT_OUT, BROKEN)]
+    return sum(row.status in (KILLED, TIMED_OUT) for row in counted) / max(len(counted), 1)
+
+
+def survivors(rows: Sequence[Tried]) -> list[Tried]:
+    """Those that stand for a gap in the harness."""
+    return [row for row in rows if row.status == SURVIVED]
+
+
+def stale(rows: Sequence[Tried]) -> list[tuple[str, ...]]:
+    """Rows of ``EQUIVALENT`` and ``NOT_ASKED`` that fit no mutant which survived."""
+    used = {
+        (row.file, row.function, row.operator, row.before, row.after) for row in rows if row.status in (EQUAL, LEFT_OUT)
+    }
+    return sorted({*EQUIVALENT, *NOT_ASKED} - used)

@@ -1,0 +1,146 @@
+"""Put one mutant before the harness: its files are loaded with the mistake in them, and judged as any entry is."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance.entry import ROOT, Entry
+from conformance.roster import ENTRIES, entry_for
+from proof.jury import Hearing, cases_of
+from proof.mutation.equivalents import EQUIVALENT, NOT_ASKED
+from proof.mutation.mutants import SHARED, Mutant
+
+SECONDS = 60
+"""No case of the plan takes a second; a mutant that takes this long in all hangs."""
+KILLED, TIMED_OUT, SURVIVED = "killed", "timed out", "survived"
+EQUAL, LEFT_OUT, BROKEN = "equivalent", "not asked", "does not load"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of one mutant. ``killer``: the case that killed it; ``reason``: why it changes nothing."""
+
+    file: str
+    line: int
+    function: str
+    operator: str
+    before: str
+    after: str
+    status: str
+    killer: str = ""
+    reason: str = ""
+
+
+def try_mutant(mutant: Mutant) -> Tried:
+    """Before each variant that its file makes, until one is called BUGGY."""
+    found = dict.fromkeys(("killer", "reason"), "")
+    try:
+        with _alarm(SECONDS), loaded(mutant.file, mutant) as classes:
+            status = SURVIVED
+            for name in mutant.entries:
+                if killer := first_kill(entry_of(name, classes)):
+                    status, found["killer"] = KILLED, killer
+                    break
+    except TimeoutError:
+        status = TIMED_OUT
+    except _DoesNotLoad as error:
+        status, found["reason"] = BROKEN, str(error)
+    for known, word in ((EQUIVALENT, EQUAL), (NOT_ASKED, LEFT_OUT)):
+        if status == SURVIVED and mutant.key in known:
+            status, found["reason"] = word, known[mutant.key]
+    return Tried(*mutant.key[:1], mutant.line, *mutant.key[1:], status, **found)
+
+
+class _DoesNotLoad(Exception):
+    """The file with the mistake in it cannot even be imported: no harness is needed to see that."""
+
+
+@contextmanager
+def loaded(file: str, mutant: Mutant | None) -> Iterator[dict[str, type]]:
+    """The classes of the variants that a file makes, by name, while the mutated modules stand for the real ones.
+
+    Modules that are built on it are loaded anew upon it. Everything is as before when the block ends.
+    """
+    first = _module_name(file)
+    dependents = [_module_name(f"variants/{name}.py") for name in SHARED.get(file, ()) if f"variants/{name}.py" != file]
+    saved = {name: sys.modules[name] for name in (first, *dependents)}
+    try:
+        try:
+            _execute(first, None if mutant is None else compile(mutant.tree(), str(ROOT / file), "exec"))
+            for name in dependents:
+                _execute(name, None)
+        except Exception as error:
+            raise _DoesNotLoad(f"{type(error).__name__}: {error}") from error
+        names = SHARED.get(file, (Path(file).stem,))
+        yield {name: _class(name) for name in names}
+    finally:
+        sys.modules.update(saved)
+
+
+def entry_of(name: str, classes: dict[str, type]) -> Entry:
+    """The audited entry of this name with another class in it."""
+    like = next(entry for entry in ENTRIES if entry.name == name)
+    return entry_for(classes[name], like=like)
+
+
+def first_kill(entry: Entry) -> str:
+    """The id of the first case with which the judge calls the entry BUGGY; empty if there is none.
+
+    The cases go round by round, one of each check, so that no check's many probes come before the others' first. The
+    closed form comes before the references it may witness against.
+    """
+    hearing = Hearing(entry)
+    rounds: dict[str, dict[str, list]] = {}
+    for planned in cases_of(entry):
+        rounds.setdefault(planned.check.name, {}).setdefault(planned.probe.id, []).append(planned)
+    queues = [list(probes.values()) for probes in rounds.values()]
+    for turn in range(max(map(len, queues), default=0)):
+        for queue in queues:
+            for planned in queue[turn] if turn < len(queue) else ():
+                if hearing.kills(planned):
+                    return planned.case.id
+    return ""
+
+
+def _class(name: str) -> type:
+    module = sys.modules[_module_name(f"variants/{name}.py")]
+    return next(
+        thing for thing in vars(module).values() if getattr(thing, "name", None) == name and hasattr(thing, "specs")
+    )
+
+
+def _execute(name: str, code: types.CodeType | None) -> None:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    if code is None:
+        spec.loader.exec_module(module)
+    else:
+        exec(code, module.__dict__)
+
+
+def _module_name(file: str) -> str:
+    return file.removesuffix(".py").replace("/", ".")
+
+
+@contextmanager
+def _alarm(seconds: int) -> Iterator[None]:
+    def ring(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,157 @@
+"""What the parts of the proof found -> ``reports/proof.md`` and ``proof.json``, and what speaks against it. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from proof.alarms import Spared
+from proof.corrupted.run import Turned
+from proof.jury import ALL_CHECKS
+from proof.matrix import Killed
+from proof.museum.exhibit import FAULTS
+from proof.mutation.run import ENOUGH, share_killed, stale, survivors
+from proof.mutation.trial import BROKEN, EQUAL, KILLED, LEFT_OUT, TIMED_OUT, Tried
+from proof.replay import Replayed
+
+MARKDOWN, DATA = "proof.md", "proof.json"
+ENOUGH_RE_WRITINGS = 30
+SIGNS = {"K": "**K**", "k": "k", "-": "·", "": ""}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One line of the summary, and what is wrong with it."""
+
+    title: str
+    result: str
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one check adds to the whole."""
+
+    check: str
+    claimed: int
+    kills: int
+    asked: int
+    alone: int
+
+
+def museum_part(rows: Sequence[Killed]) -> Part:
+    """Every wrong variant killed by the check that claims it, every fault shown, every check needed."""
+    alive = [f"{r.name} is alive: {r.claimed} does not kill it" for r in rows if not r.proven]
+    shown = {r.fault for r in rows}
+    missing = [f"no wrong variant stands for: {fault}" for fault in FAULTS if fault not in shown]
+    proven = sum(r.proven for r in rows)
+    return Part(
+        "Museum", f"{proven} of {len(rows)} wrong variants killed by the check that claims them", (*alive, *missing)
+    )
+
+
+def alarms_part(rows: Sequence[Spared]) -> Part:
+    """No correct re-writing called worse than what it re-writes, and enough of them."""
+    alarms = [f"false alarm: {r.name} is {r.label}, want {r.want}: {r.told}" for r in rows if r.alarm]
+    if len(rows) < ENOUGH_RE_WRITINGS:
+        alarms.append(f"only {len(rows)} re-writings, want {ENOUGH_RE_WRITINGS}")
+    spared = sum(not r.alarm for r in rows)
+    return Part("False alarms", f"{spared} of {len(rows)} correct re-writings spared", tuple(alarms))
+
+
+def mutation_part(rows: Sequence[Tried], controls: Mapping[str, str]) -> Part:
+    """Enough of the mutants killed, every survivor known, and nothing killed by the way it is loaded."""
+    share, alive = share_killed(rows), survivors(rows)
+    problems = [f"{file} is killed without a mistake in it, by {case}" for file, case in controls.items() if case]
+    problems += [f"listed as equivalent or not asked, and no survivor: {' '.join(key)}" for key in stale(rows)]
+    if share < ENOUGH:
+        problems.append(f"{share:.1%} of the mutants killed, want {ENOUGH:.0%}")
+    counts = Counter(row.status for row in rows)
+    told = ", ".join(f"{counts[status]} {status}" for status in (EQUAL, LEFT_OUT, BROKEN) if counts[status])
+    killed = counts[KILLED] + counts[TIMED_OUT]
+    result = f"{killed} of {killed + len(alive)} mutants killed ({share:.1%}); besides: {told}"
+    return Part("Mutants of the variants' own code", result, tuple(problems))
+
+
+def replay_part(rows: Sequence[Replayed]) -> Part:
+    """Every variant of the old states judged as it deserves."""
+    wrong = [
+        f"{r.state} review, {r.column} ({r.bug}): {r.got} {r.got_declared}, want {r.want} {r.want_declared}"
+        for r in rows
+        if not r.as_wanted
+    ]
+    states = len({r.state for r in rows})
+    return Part(
+        "Historical replay",
+        f"{len(rows) - len(wrong)} of {len(rows)} verdicts on {states} states as wanted",
+        tuple(wrong),
+    )
+
+
+def corrupted_part(rows: Sequence[Turned]) -> Part:
+    """Every corruption of peft seen by the lock, and by the comparison itself without it."""
+    wrong = tuple(problem for r in rows for problem in r.problems)
+    seen = sum(not r.problems for r in rows)
+    return Part("Corrupted peft", f"{seen} of {len(rows)} corruptions seen", wrong)
+
+
+def by_file(rows: Sequence[Tried]) -> list[dict[str, Any]]:
+    """Per file: how many mutants, and what became of them."""
+    summed = []
+    for file in sorted({row.file for row in rows}):
+        own = [row for row in rows if row.file == file]
+        checks = Counter(row.killer.split("/")[2] for row in own if row.killer)
+        summed.append({"file": file, "counts": Counter(row.status for row in own), "checks": checks.most_common()})
+    return summed
+
+
+def contributions(rows: Sequence[Killed]) -> list[Contribution]:
+    """Per check: claimed, kills, asked, and those that it alone kills."""
+    return [
+        Contribution(
+            check,
+            sum(r.claimed == check for r in rows),
+            sum(check in r.kills for r in rows),
+            sum(check in r.asked for r in rows),
+            sum(list(r.kills) == [check] for r in rows),
+        )
+        for check in ALL_CHECKS
+    ]
+
+
+def render(parts: Sequence[Part], killed: Sequence[Killed], spared: Sequence[Spared], **more: Any) -> dict[str, str]:
+    """File name -> contents. ``more``: the rows of the other parts, by the names that the template uses."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    environment.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").split())
+    environment.filters["short"] = lambda text: text if len(text) <= 110 else f"{text[:107]}..."
+    by_variant = groupby(sorted(killed, key=lambda r: (r.like, r.name)), key=lambda r: r.like)
+    text = environment.get_template("proof.md.j2").render(
+        parts=parts,
+        problems=[problem for part in parts for problem in part.problems],
+        faults=[(fault, [r for r in killed if r.fault == fault]) for fault in FAULTS],
+        killers_of=lambda rows: sorted({r.claimed for r in rows if r.proven}),
+        contributions=contributions(killed),
+        checks=ALL_CHECKS,
+        sign=SIGNS,
+        by_variant=[(like, list(rows)) for like, rows in by_variant],
+        spared=spared,
+        mutation_files=by_file(more["mutants"]),
+        **more,
+    )
+    rows = {"museum": killed, "re_writings": spared, **more}
+    data = {name: [dataclasses.asdict(row) for row in each] for name, each in rows.items()}
+    return {MARKDOWN: text, DATA: json.dumps(data, indent=1, sort_keys=True) + "\n"}
