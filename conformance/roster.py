@@ -59,7 +59,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     _row("ia3", has_rank=False),
     _row("ia3_ff", has_rank=False),
-    _row("dora", has_dropout=True, options=_LORA, specials=("zero-row",)),
+    _row("dora", has_dropout=True, options=_LORA, specials=("zero-row", "cancelling")),
     _row("hra", laws=("reflection",), options=_sets({"gram_schmidt": True})),
     _row(
         "eva",

@@ -27,7 +27,7 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
     want = "want MODULE:ATTRIBUTE, a tuple of conformance.entry.Entry"
     try:
         entries = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Mend the name, or run where it is.") from error
     if not isinstance(entries, tuple) or not all(isinstance(entry, Entry) for entry in entries):
         raise BadRequest(f"--entries: got a {type(entries).__name__} at {place!r}, {want}. Wrap it in a tuple.")

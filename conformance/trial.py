@@ -18,6 +18,8 @@ from refs.reference import Built, Reference
 from refs.subject import Subject
 
 DROPOUT_SEED = 97
+ALMOST = 1e-3
+"""What the special ``cancelling`` leaves of a row of the weight: its square is lost in that of the rest."""
 RESIDUAL = "W_res"
 """Name of the weight that stays in the layer, among the values of a method that takes a part of it over."""
 
@@ -130,7 +132,8 @@ class Trial:
         """The values of the probe's state, made from the source's initial ones, in float64.
 
         ``perturbed`` moves every trainable tensor by half its own size (at least 0.1) in a random direction;
-        ``zero-direction`` then makes the first row of each matrix zero. Tensors
+        ``zero-direction`` then makes the first row of each matrix zero, ``cancelling`` has B A take almost all of the
+        first row of the weight away. Tensors
         that nobody named cannot be loaded, and are left out.
         """
         values = {name: slot.value.double() for name, slot in source.slots().items() if name in source.names}
@@ -140,6 +143,9 @@ class Trial:
             return values
         trainable = {name for name, slot in source.slots().items() if slot.trainable}
         values = {name: self.moved(name, v, 0.5) if name in trainable else v for name, v in values.items()}
+        if self.probe.special == "cancelling":
+            values["A"][0], values["B"][0] = source.base.weight.detach()[0].double(), 0.0
+            values["B"][0, 0] = -(1 - ALMOST) * self.probe.r / self.probe.alpha
         if self.probe.special == "zero-direction":
             for name in trainable & values.keys():
                 if values[name].dim() == 2:

@@ -43,7 +43,7 @@ VARIANTS: tuple[type[Adapter], ...] = (
 def by_name(name: str) -> type[Adapter]:
     """The variant called ``name``; ``AdapterError`` lists the known ones."""
     for variant in VARIANTS:
-        if variant.name == name:
+        if isinstance(name, str) and variant.name == name:
             return variant
     raise AdapterError(
         got=repr(name),
