@@ -1,8 +1,8 @@
-"""Whether a reference means anything at a point: does rounding of its tensors move its output?"""
+"""Whether a reference means anything at a point: how far does rounding of what it is given move what it gives?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from conformance.model import Fault, Finding, Outcome
 from conformance.trial import Trial, run
 from refs.reference import Built
+from refs.subject import Subject
 
 NUDGE = 16
 """Size of the nudge in units of eps, relative to each number."""
@@ -33,7 +34,7 @@ def ill_posed(trial: Trial, values: Mapping[str, Tensor]) -> bool:
     eps = torch.finfo(torch.float64).eps
     outputs = []
     for sign in (0.0, 1.0, -1.0):
-        nudged = {name: trial.moved(name, v, 0) * (1 + sign * NUDGE * eps * _signs(v)) for name, v in values.items()}
+        nudged = {name: trial.moved(name, v, 0) * (1 + sign * NUDGE * eps * signs(v)) for name, v in values.items()}
         outputs.append(run(trial.other(values=nudged), trial.x, trial.cotangent, backward=False).y)
     if not outputs[0].numel():
         return False
@@ -43,6 +44,24 @@ def ill_posed(trial: Trial, values: Mapping[str, Tensor]) -> bool:
     return any(bool((y - outputs[0]).abs().max() > JUMP * size) for y in outputs[1:])
 
 
-def _signs(t: Tensor) -> Tensor:
+def moved_by_rounding(trial: Trial, read: Callable[[Subject], Mapping[str, Tensor]]) -> dict[str, float]:
+    """How far the reference's fresh start moves when each number of the weight moves by ``NUDGE`` roundings of float32.
+
+    A decomposition in that precision is known no better: what it returns is exact for a weight some roundings away, and
+    where two singular values are close, each correct algorithm finds other vectors.
+    """
+    eps = NUDGE * torch.finfo(torch.float32).eps
+    starts = []
+    for sign in (0.0, 1.0, -1.0):
+        layer = trial.layer()
+        layer.weight.data.mul_(1 + sign * eps * signs(layer.weight))
+        starts.append(read(trial.other(layer)))
+    return {
+        name: max((other[name].double() - value.double()).abs().max().item() for other in starts[1:])
+        for name, value in starts[0].items()
+    }
+
+
+def signs(t: Tensor) -> Tensor:
     """A fixed pattern of +1 and -1."""
     return (torch.arange(t.numel(), dtype=t.dtype).reshape(t.shape) * 2.399963).sin().sign()

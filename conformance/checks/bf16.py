@@ -11,6 +11,7 @@ from conformance.checks.check import SMALL, WIDE
 from conformance.compare import Comparison, conclude, no_less_exact, same
 from conformance.entry import Entry
 from conformance.model import SHORT_DTYPES, Finding, Probe
+from conformance.stability import signs
 from conformance.trial import Run, Trial, asking_the_subject, rounded
 from conformance.trial import run as run_pass
 from refs.reference import ClosedForm, Reference
@@ -18,6 +19,8 @@ from refs.subject import Subject
 
 STEP = 1e-3
 """One step of this size per number against the gradient's sign: what Adam's first step is at lr = 1e-3."""
+
+NOT_FINITE = "gradient not finite"
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
@@ -51,16 +54,18 @@ def _perturbed(trial: Trial) -> Finding:
     subject = trial.subject(values=values)
     with asking_the_subject():
         got = run_pass(subject, trial.x, trial.cotangent)
-    truth = _truth(trial, values)
-    comparisons = [no_less_exact(got.y, want.y, truth.y, "output")]
-    pairs = {"x": (got.grad_x, want.grad_x, truth.grad_x)}
-    pairs |= {name: (got.grads.get(name), grad, truth.grads[name]) for name, grad in want.grads.items()}
-    for name, (own, grad, exact) in pairs.items():
+    truth, nudged = _truth(trial, values), _truth(trial, values, nudge=torch.finfo(torch.float32).eps)
+    comparisons = [no_less_exact(got.y, want.y, truth.y, "output", nudged=nudged.y)]
+    pairs = {"x": (got.grad_x, want.grad_x, truth.grad_x, nudged.grad_x)}
+    pairs |= {
+        name: (got.grads.get(name), grad, truth.grads[name], nudged.grads[name]) for name, grad in want.grads.items()
+    }
+    for name, (own, grad, exact, moved) in pairs.items():
         if own is None or grad is None:
             comparisons.append(same(own is None, grad is None, f"gradient of {name} missing"))
         else:
             assert exact is not None, f"the reference has a gradient of {name}, but none in float64"
-            comparisons.append(no_less_exact(own, grad, exact, f"gradient of {name}"))
+            comparisons.append(no_less_exact(own, grad, exact, f"gradient of {name}", nudged=moved))
     return conclude(trial.case, comparisons)
 
 
@@ -78,7 +83,11 @@ def _at_t0(trial: Trial) -> Finding:
     else:
         comparisons.append(same(got.y.dtype, want.y.dtype, "output: dtype"))
     own, theirs = _survives(subject, got), _survives(reference, want)
-    comparisons.append(same(own, theirs, f"one step of {STEP:g}"))
+    answered = [name for name, answer in theirs.items() if answer != NOT_FINITE]  # elsewhere it states nothing
+    extra = own.keys() - theirs.keys()
+    if answered or extra:
+        mine = {name: own.get(name, "none") for name in (*answered, *sorted(extra))}
+        comparisons.append(same(mine, {name: theirs[name] for name in answered}, f"one step of {STEP:g}"))
     storage = SHORT_DTYPES[trial.probe.adapter] if trial.probe.adapter else "default"
     facts = {
         "base": SHORT_DTYPES[trial.probe.dtype],
@@ -94,11 +103,12 @@ def _identity(trial: Trial) -> bool:
     return is_identity(trial, of_reference=True)
 
 
-def _truth(trial: Trial, values: dict[str, Tensor]) -> Run:
-    """The reference in float64 on the same rounded numbers."""
+def _truth(trial: Trial, values: dict[str, Tensor], *, nudge: float = 0.0) -> Run:
+    """The reference in float64 on the same rounded numbers; ``nudge`` moves x and the cotangent by that share."""
     exact = Trial(trial.entry, trial.reference, replace(trial.probe, adapter="float64"), trial.check)
     reference = exact.other(trial.layer("float64"), values=values)
-    return run_pass(reference, trial.x.double(), trial.cotangent.double())
+    x, cotangent = (t.double() * (1 + nudge * signs(t.double())) for t in (trial.x, trial.cotangent))
+    return run_pass(reference, x, cotangent)
 
 
 def _survives(subject: Subject, run: Run) -> dict[str, str]:
@@ -110,7 +120,7 @@ def _survives(subject: Subject, run: Run) -> dict[str, str]:
             answers[name] = "no gradient"
             continue
         if not bool(torch.isfinite(grad).all()):
-            answers[name] = "gradient not finite"
+            answers[name] = NOT_FINITE
             continue
         moved = leaf.detach() - STEP * grad.sign()
         share = (moved != leaf.detach())[grad != 0].double().mean().item()

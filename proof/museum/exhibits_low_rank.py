@@ -75,8 +75,6 @@ EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit(eva.EVARandomB, "eva", "init"),
     Exhibit(eva.EVAIgnoresRho, "eva", "ranks", fault="an option is silently ignored"),
     Exhibit(eva.EVAKeepsAlpha, "eva", "ranks", fault="an option is silently ignored"),
-    Exhibit(eva.EVARanksByVariance, "eva", "ranks"),
-    Exhibit(eva.EVARanksWithoutBound, "eva", "ranks"),
     Exhibit(eva.EVAIgnoresRsLoRA, "eva", "ranks", fault="rsLoRA ignored"),
     Exhibit(eva.EVACountsPadding, "eva", "init", fault="padding enters the statistics"),
     Exhibit(scales.DoRAAlphaNotDividedByRank, "dora", "forward", fault="alpha not divided by r"),

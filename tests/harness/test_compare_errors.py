@@ -71,7 +71,21 @@ def test_a_number_that_is_not_finite_differs_from_one_that_is(bad: float) -> Non
     broken = off(0)
     broken[7] = bad
     assert not no_less_exact(broken, off(0), truth(), "y").agrees
-    assert not no_less_exact(off(0), broken, truth(), "y").agrees
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_subject_may_be_right_where_the_reference_is_not_finite(bad: float) -> None:
+    """A subject that overflows later than the reference would be called wrong, and any number there would be right."""
+    broken, elsewhere = off(0), off(0)
+    broken[7] = elsewhere[8] = bad
+    found = no_less_exact(off(0), broken, truth(), "y")
+    assert (found.agrees, found.n, found.nans) == (True, 400, 0)
+    assert not no_less_exact(elsewhere, broken, truth(), "y").agrees
+    wrong = off(0)
+    wrong[7] = 100
+    assert not no_less_exact(wrong, broken, truth(), "y").agrees
+    assert no_less_exact(off(0), torch.full_like(broken, bad), truth(), "y").agrees
+    assert not no_less_exact(off(0.5), torch.full_like(broken, bad), truth(), "y").agrees
 
 
 def test_nan_on_both_sides_is_reported_and_the_rest_is_still_compared() -> None:

@@ -158,22 +158,6 @@ class EVAKeepsAlpha(EVAInParts):
         return super().assign(replace(config, adjust_scaling=False), layers, statistics)
 
 
-class EVARanksByVariance(EVAInParts):
-    """Directions compete by their variance, not by their share of it: the layer with the loudest inputs takes all."""
-
-    @classmethod
-    def shares(cls, statistic: Rows) -> Tensor:
-        return torch.linalg.svdvals(statistic.centred).square() / statistic.n
-
-
-class EVARanksWithoutBound(EVAInParts):
-    """r rho does not bound what one layer gets."""
-
-    @classmethod
-    def assign(cls, config: Any, layers: Mapping[str, nn.Module], statistics: Mapping[str, Rows]) -> dict[str, Any]:
-        return super().assign(replace(config, rho=100.0) if config.rho > 1 else config, layers, statistics)
-
-
 class EVAIgnoresRsLoRA(EVA):
     """rslora is accepted, and s stays alpha / r."""
 
