@@ -29,8 +29,8 @@ class Entry:
     ``has_dropout`` and ``specials`` say which probes make sense; ``laws`` what the method promises beyond its formula
     (``steering``, ``rotation``, ``reflection``, ``contraction``, ``principal``). ``build_stack`` puts it, by
     calibration, on two layers in a row or on the second only, and gives the second one's initial tensors.
-    ``ranks`` does so with a model, for a method that gives each layer a rank of its own. ``life`` holds what else its
-    users can do with it.
+    ``ranks`` does so with a model, for a method that gives each layer a rank of its own. ``refused`` are option sets,
+    ``r`` among them, that must raise an error. ``life`` holds what else its users can do with it.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Entry:
     options: tuple[Options, ...] = ()
     specials: tuple[str, ...] = ()
     laws: tuple[str, ...] = ()
+    refused: tuple[Options, ...] = ()
     life: Life | None = None
     ranks: Ranks | None = None
     build_stack: Callable[[tuple[nn.Linear, nn.Linear], Settings, bool], dict[str, Tensor]] | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from conformance.attached import attached, life_of, ranks_of, stacked
 from conformance.entry import Entry, Options
+from conformance.refused import REFUSED
 from refs.reference import Method
 from refs.registry import METHODS
 from variants.registry import by_name
@@ -17,6 +18,7 @@ def entry_for(variant: type[Adapter], *, like: Entry | None = None) -> Entry:
     options = {} if like is None else {**like.__dict__}
     method = next((m for m in METHODS if m.name == variant.name), None)
     fixed = {
+        "refused": REFUSED.get(variant.name, ()),
         "name": variant.name,
         "build": lambda layer, s: attached(variant, layer, s),
         "code": variant,
@@ -44,8 +46,8 @@ def _sets(*options: Mapping[str, object]) -> tuple[Options, ...]:
 
 
 _LORA = _sets({"rslora": True}, {"init": "gaussian"})
-_STEERED = ({"coeff": -1.0}, {"coeff": 0.5, "suppress_only": True})
-_SELECTED = ({"calibration": "rows"}, {"calibration": "spikes", "act_pool": "mean_abs"})
+_STEERED = ({"coeff": -1.0}, {"coeff": -0.5, "suppress_only": True})
+_SELECTED = ({"calibration": "mean"}, {"calibration": "spikes"}, {"calibration": "spikes", "act_pool": "mean_abs"})
 _MASKED = {"calibration": "masked"}
 
 ENTRIES: tuple[Entry, ...] = (
@@ -67,7 +69,7 @@ ENTRIES: tuple[Entry, ...] = (
         has_dropout=True,
         options=_sets({"calibration": "mean"}, {"whiten": True}, _MASKED),
     ),
-    _row("road", has_rank=False, options=_sets({"kind": "road_2"}, {"kind": "road_4"})),
+    _row("road", has_rank=False, options=_sets({"kind": "road_2"}, {"kind": "road_4"}, {"group_size": 2})),
     _row("antipasto", laws=("steering",), options=_sets(*_STEERED, *_SELECTED, _MASKED)),
     _row(
         "antipasto_rot",
@@ -79,14 +81,23 @@ ENTRIES: tuple[Entry, ...] = (
             {"rotate_basis": "none"},
             {"max_rotation_angle": 1.2},
             {"coeff": -1.0},
-            {"calibration": "rows"},
+            {"calibration": "spikes"},
         ),
     ),
     _row(
         "antipasto_ablate",
         laws=("steering", "contraction"),
-        options=_sets({"k": 2}, {"coeff": 0.5, "k": 2}, {"calibration": "rows", "cov_orient": True, "k": 2}),
+        options=_sets(
+            {"k": 2},
+            {"coeff": 0.5, "k": 2},
+            {"init_alpha": 1.0, "k": 2},
+            {"calibration": "rows", "cov_eps": 0.1, "cov_orient": True, "k": 2},
+        ),
     ),
     _row("antipasto_corda", laws=("steering",), options=_sets(*_STEERED, {"cov_eps": 0.1}, _MASKED)),
-    _row("antipasto_arrow", laws=("steering",), options=_sets({"block": 3}, {"block": 2, "coeff": -0.5}, *_SELECTED)),
+    _row(
+        "antipasto_arrow",
+        laws=("steering",),
+        options=_sets({"block": 3}, {"block": 2, "coeff": -0.5, "suppress_only": True}, *_SELECTED),
+    ),
 )

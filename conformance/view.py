@@ -11,7 +11,7 @@ from conformance.model import Case, Deviation, Fault, Finding, Label, Outcome, S
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("references", ("references",)),
-    ("params", ("params", "influence")),
+    ("params", ("params", "influence", "refusals")),
     ("init", ("init", "group_init", "reconstruction", "ranks", "gradients")),
     ("dtype", ("bf16",)),
     ("forward", ("forward", "steering", "contraction", "orthogonality")),

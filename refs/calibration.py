@@ -44,7 +44,7 @@ def batches(kind: str, d_in: int, dtype: torch.dtype) -> tuple[Batch, ...]:
     for size in SIZES:
         rows = (rng.standard_normal((size, d_in)) * spectrum) @ basis + mean_row
         if kind == "spikes":
-            rows[::12] += 30.0 * rng.standard_normal((len(rows[::12]), 2)) @ basis[:2]
+            rows[::8] += 60.0 * rng.standard_normal((len(rows[::8]), 1)) @ basis[:1]
         x = torch.from_numpy(rows).to(dtype)[None]
         if kind == "masked":
             mask = torch.from_numpy(rng.random(size) < 0.75)[None].to(torch.int64)

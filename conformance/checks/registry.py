@@ -19,6 +19,7 @@ from conformance.checks import (
     ranks,
     reconstruction,
     references,
+    refusals,
     steering,
 )
 from conformance.checks.check import Check
@@ -39,6 +40,7 @@ CHECKS: tuple[Check, ...] = tuple(
         contraction,
         orthogonality,
         influence,
+        refusals,
         detach,
         checkpoint,
         merge,

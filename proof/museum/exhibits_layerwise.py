@@ -45,6 +45,7 @@ EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit(road.ROADTurnsBack, "road", "forward", fault="a rotation turns the other way"),
     Exhibit(road.ROADSwapsWithoutSign, "road", "forward"),
     Exhibit(road.ROADHalvesOfTheWholeOutput, "road", "forward"),
+    Exhibit(road.ROADGroupsOfFour, "road", "forward", fault="an option is silently ignored"),
     Exhibit(road.ROADPairsNeighbours, "road", "forward"),
     Exhibit(road.ROADLeavesTheBias, "road", "forward"),
     Exhibit(road.ROADCutsTheBaseGradient, "road", "gradients", fault="no gradient reaches the layers below"),

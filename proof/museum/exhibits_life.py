@@ -1,9 +1,9 @@
-"""Exhibits of what users do besides calling a layer: detach, save and load, merge, several layers of one model."""
+"""Exhibits of what users do besides calling a layer: configure, detach, save and load, merge, use several layers."""
 
 from __future__ import annotations
 
 from proof.museum.exhibit import Exhibit
-from proof.museum.wrong import eva_ranks, life
+from proof.museum.wrong import eva_ranks, life, options
 
 EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit(life.LoRAScaleNotSaved, "lora", "checkpoint", fault="scale or magnitude not saved"),
@@ -31,6 +31,9 @@ EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit(life.ROADMergeForgetsTheBias, "road", "merge", fault="merge forgets the bias"),
     Exhibit(life.DoRAMergeForgetsTheMagnitude, "dora", "merge"),
     Exhibit(life.HRAMergesReversed, "hra", "merge"),
+    Exhibit(options.LoRATakesAnyInit, "lora", "refusals", fault="an option is silently ignored"),
+    Exhibit(options.ROADTakesAnyKind, "road", "refusals", fault="an option is silently ignored"),
+    Exhibit(options.AntiPaSTOPoolsNothing, "antipasto", "refusals", fault="an option is silently ignored"),
     Exhibit(eva_ranks.EVASameRankForAll, "eva", "ranks"),
     Exhibit(eva_ranks.EVAScaleDoesNotFollow, "eva", "ranks"),
     Exhibit(eva_ranks.EVARanksByVariance, "eva", "ranks"),

@@ -29,7 +29,7 @@ def entry_of(shown: Exhibit | Rewriting) -> Entry:
     hooks = ("build", "build_stack", "life", "ranks")
     own = {name: getattr(shown.variant, name) for name in hooks if hasattr(shown.variant, name)}
     if "build" in own:  # what it builds is no adapter of the runtime
-        own.setdefault("life", None)
+        own = {"life": None, "refused": (), **own}
     if issubclass(shown.variant, Adapter):
         return replace(entry_for(shown.variant, like=like), **own)
-    return replace(like, code=shown.variant, **{"life": None, "ranks": None, **own})
+    return replace(like, code=shown.variant, **{"life": None, "ranks": None, "refused": (), **own})

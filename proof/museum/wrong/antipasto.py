@@ -141,6 +141,34 @@ class AntiPaSTOScoresWithoutS(AntiPaSTOInParts):
         return super().scores(torch.ones_like(S), z)
 
 
+class AntiPaSTOAlwaysRms(AntiPaSTOInParts):
+    """act_pool is accepted, and inputs are pooled by their root mean square."""
+
+    def scores(self, S: Tensor, z: Tensor) -> Tensor:
+        return S * z.square().mean(dim=0).sqrt()
+
+
+class AntiPaSTOAlwaysMeanAbs(AntiPaSTOInParts):
+    """act_pool is accepted, and inputs are pooled by their mean absolute value."""
+
+    def scores(self, S: Tensor, z: Tensor) -> Tensor:
+        return S * z.abs().mean(dim=0)
+
+
+class AntiPaSTOScoresCentred(AntiPaSTOInParts):
+    """The mean of the inputs is taken off before they are pooled, as EVA does and this method does not."""
+
+    def scores(self, S: Tensor, z: Tensor) -> Tensor:
+        return super().scores(S, z - z.mean(dim=0))
+
+
+class AntiPaSTOSuppressesTheProduct(AntiPaSTOInParts):
+    """min(coeff g, 0) in place of coeff min(g, 0): a negative coeff no longer amplifies."""
+
+    def gain(self, g: Tensor) -> Tensor:
+        return self.curve(self.bounded(self.coeff * g))
+
+
 class AntiPaSTOIgnoresThePool(AntiPaSTOInParts):
     """act_pool is accepted and the pool is the maximum whatever it says."""
 

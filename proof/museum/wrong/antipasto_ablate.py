@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +25,31 @@ class AntiPaSTOAblateAlphaThroughSigmoid(AntiPaSTOAblateInParts):
 
     def shares(self, alpha: Tensor) -> Tensor:
         return alpha.sigmoid()
+
+
+class AntiPaSTOAblateGradientPastTheClamp(AntiPaSTOAblateInParts):
+    """The clamp lets gradients through outside [0, 1]: the forward is exact."""
+
+    def shares(self, alpha: Tensor) -> Tensor:
+        return alpha + (alpha.clamp(0, 1) - alpha).detach()
+
+
+class AntiPaSTOAblateEpsilonIgnored(AntiPaSTOAblateInParts):
+    """cov_eps is accepted and 1e-3 is added whatever it says."""
+
+    def factors(self, W: Tensor, statistic: Rows | None) -> Factors:
+        asked, self.config = self.config, replace(self.config, cov_eps=1e-3)
+        factors = super().factors(W, statistic)
+        self.config = asked
+        return factors
+
+
+class AntiPaSTOAblateAlwaysTheSameStart(AntiPaSTOAblateInParts):
+    """init_alpha is accepted and alpha starts at 0.05."""
+
+    @classmethod
+    def specs(cls, config: Any, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        return super().specs(replace(config, init_alpha=0.05), d_in, d_out)
 
 
 class AntiPaSTOAblateColumnsNotOrthogonal(AntiPaSTOAblateInParts):

@@ -40,6 +40,20 @@ class AntiPaSTOArrowBoundedBlock(AntiPaSTOArrowInParts):
         return top + top @ F.elu(self.coeff * M).T
 
 
+class AntiPaSTOArrowIgnoresSuppressOnly(AntiPaSTOArrowInParts):
+    """suppress_only is accepted and does nothing."""
+
+    def bounded(self, g: Tensor) -> Tensor:
+        return g
+
+
+class AntiPaSTOArrowSuppressesTheBlock(AntiPaSTOArrowInParts):
+    """suppress_only bounds the entries of M as well."""
+
+    def mixed(self, top: Tensor, M: Tensor) -> Tensor:
+        return super().mixed(top, self.bounded(M))
+
+
 class AntiPaSTOArrowDiagonalBlock(AntiPaSTOArrowInParts):
     """Only the diagonal of M is used, so nothing is mixed."""
 

@@ -101,6 +101,13 @@ class AntiPaSTORotTurnsAtEveryCoeff(AntiPaSTORotInParts):
         return t * torch.tanh(p / (4 * t))
 
 
+class AntiPaSTORotPoolsByRms(AntiPaSTORotInParts):
+    """Inputs are pooled by their root mean square, the default of ``antipasto``; this method takes mean |z|."""
+
+    def scores(self, S: Tensor, z: Tensor) -> Tensor:
+        return S * z.square().mean(dim=0).sqrt()
+
+
 class AntiPaSTORotShiftNotSteered(AntiPaSTORotInParts):
     """coeff scales the angles and not the shift of the singular values."""
 

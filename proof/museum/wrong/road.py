@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -56,6 +59,13 @@ class ROADHalvesOfTheWholeOutput(ROADInParts):
     def turned(self, y: Tensor) -> Tensor:
         first, second = y.chunk(2, dim=-1)
         return torch.cat((-second, first), dim=-1)
+
+
+class ROADGroupsOfFour(ROADInParts):
+    """group_size is accepted, and groups hold four outputs."""
+
+    def __init__(self, config: ROADConfig, layer: nn.Module, **more: Any) -> None:
+        super().__init__(replace(config, group_size=4), layer, **more)
 
 
 class ROADPairsNeighbours(ROADInParts):
