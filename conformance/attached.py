@@ -13,7 +13,7 @@ from conformance.life import Life, Pair
 from refs.calibration import batches
 from refs.settings import Settings
 from refs.subject import AS_IS, Host, Subject
-from variants import Targets, attach, detach, load, merge, save, unmerge
+from variants import Targets, attach, detach, export_peft, import_peft, load, merge, save, unmerge
 from variants.runtime.adapter import Adapter
 
 ON_THE_LAYER = Targets(include=("layer",))
@@ -76,6 +76,8 @@ def life_of(variant: type[Adapter]) -> Life:
         load=lambda layer, path: loaded(variant, layer, path),
         merge=lambda subject: merge(subject.host),
         unmerge=lambda subject: unmerge(subject.host),
+        to_peft=lambda subject, folder: export_peft(subject.host, folder),
+        from_peft=lambda layer, folder: imported(variant, layer, folder),
         pair=lambda layers, settings: pair(variant, layers, settings),
     )
 
@@ -84,6 +86,13 @@ def loaded(variant: type[Adapter], layer: nn.Linear, path: Path) -> Subject:
     """A saved adapter on a plain layer, as a subject. Calibration data are not at hand."""
     host = Host(layer)
     load(host, path, variant=variant)
+    return _subject(variant, host, "layer")
+
+
+def imported(variant: type[Adapter], layer: nn.Linear, folder: Path) -> Subject:
+    """What peft saved, on a plain layer, as a subject."""
+    host = Host(layer)
+    import_peft(host, folder)
     return _subject(variant, host, "layer")
 
 

@@ -1,16 +1,22 @@
-"""The command line: list, audit without pytest, run the whole audit with its gate."""
+"""The command line: list, audit without pytest, run the whole audit with its gate, measure costs."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conformance.changed import Change
+    from conformance.model import Label
 
 WORK = Path(".conformance")
 """Where raw evidence and the cards of partial audits go. Not committed."""
+
+SINCE = "only the variants that a change since this git revision can affect"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="audit every variant through pytest, render reports/, and gate")
     run.add_argument("--workers", type=_positive, default=2, help="pytest-xdist workers (default 2)")
     run.add_argument("--reports", type=Path, default=Path("reports"), help="where the cards go (default reports/)")
-    run.add_argument("--against", default="HEAD", metavar="REV", help="git revision whose verdicts may not get worse")
+    run.add_argument("--against", metavar="REV", help="git revision whose verdicts may not get worse (default HEAD)")
+    run.add_argument("--changed-since", metavar="REV", help=SINCE + "; held against that revision's verdicts")
     run.add_argument("--online", action="store_true", help="also follow the references' links")
     run.add_argument("--entries", **entries)
     run.set_defaults(command=_run)
@@ -49,12 +56,22 @@ def _parser() -> argparse.ArgumentParser:
     audit = commands.add_parser("audit", help="audit some variants without pytest; nothing committed is touched")
     audit.add_argument("variants", nargs="*", metavar="VARIANT", help="all if none is named")
     audit.add_argument("--case", metavar="ID", help="only this case, with its figures")
+    audit.add_argument("--changed-since", metavar="REV", help=SINCE)
     audit.add_argument(
         "--out", type=Path, default=WORK / "reports", help="where the cards go (default .conformance/reports)"
     )
     audit.add_argument("--online", action="store_true", help="also follow the references' links")
     audit.add_argument("--entries", **entries)
     audit.set_defaults(command=_audit)
+
+    cost = commands.add_parser("cost", help="measure what the variants cost beside the bare layer and beside peft")
+    cost.add_argument("variants", nargs="*", metavar="VARIANT", help="all if none is named")
+    cost.add_argument("--quick", action="store_true", help="the counts, and two points of time")
+    cost.add_argument(
+        "--out", type=Path, help="where cost.md goes (default reports/; if quick or of some, .conformance/reports)"
+    )
+    cost.add_argument("--entries", **entries)
+    cost.set_defaults(command=_cost)
 
     listing = commands.add_parser("list", help="list the variants, or the planned cases of some")
     listing.add_argument("variants", nargs="*", metavar="VARIANT")
@@ -68,7 +85,10 @@ def _run(options: argparse.Namespace) -> int:
     from conformance.background import Background
     from conformance.collect import through_pytest
 
-    committed = gate.committed_labels(options.reports, options.against)
+    change = _change(options)
+    committed = gate.committed_labels(options.reports, options.against or options.changed_since or "HEAD")
+    if change is not None and not change.everything:
+        return _run_some(options, change, committed)
     file = WORK / "evidence.jsonl"
     with Background(lambda: through_pytest(file, workers=options.workers, entries=options.entries)) as child:
         from conformance import report
@@ -87,10 +107,59 @@ def _run(options: argparse.Namespace) -> int:
     return max(closed.status, report.print_online(entries) if options.online else 0)
 
 
+def _run_some(options: argparse.Namespace, change: Change, committed: Mapping[str, Label]) -> int:
+    """The gate of the affected variants alone."""
+    if change.reports:
+        print("reports/ has changed, too: whether it is up to date, only a whole run can tell", file=sys.stderr)
+    if not change.variants:
+        return 0
+    from conformance.background import Background
+    from conformance.collect import in_a_child
+
+    out = WORK / "reports"
+    with Background(lambda: in_a_child(tuple(change.variants), None, lambda done: None)) as child:
+        from conformance import partial, report
+        from conformance.select import choose, entries_at
+
+        entries = choose(tuple(change.variants))
+        found = child.result()
+    shown = report.judged(entries, found)
+    files = report.render(shown)
+    report.write(out, files)
+    report.print_table(shown, out)
+    roster = [entry.name for entry in entries_at(None)]
+    closed = partial.gate(shown, files, reports=options.reports, committed=committed, change=change, roster=roster)
+    for reason in closed.reasons:
+        print(f"GATE: {reason}", file=sys.stderr)
+    return max(closed.status, report.print_online(entries) if options.online else 0)
+
+
+def _change(options: argparse.Namespace) -> Change | None:
+    """What changed since the revision that was asked for, and says so; None if none was."""
+    if options.changed_since is None:
+        return None
+    if options.entries is not None:
+        raise ValueError(
+            "--changed-since: got --entries, want one of the two: whom a change affects is known of ours only"
+        )
+    from conformance.changed import since
+
+    change = since(options.changed_since)
+    print(change, file=sys.stderr)
+    return change
+
+
 def _audit(options: argparse.Namespace) -> int:
     from conformance.background import Background, Progress
     from conformance.collect import in_a_child
 
+    if options.changed_since is not None and (options.variants or options.case is not None):
+        raise ValueError("--changed-since: got names or a case, too; want one of the two. Leave one out.")
+    change = _change(options)
+    if change is not None and not change.everything:
+        if not change.variants:
+            return 0
+        options.variants = list(change.variants)
     progress = Progress()
     if options.case == "":
         raise ValueError("--case: got '', want a planned case. See `conformance list NAME`.")
@@ -116,6 +185,14 @@ def _audit(options: argparse.Namespace) -> int:
     report.write(options.out, report.render(shown))
     report.print_table(shown, options.out)
     return max(report.status(shown), online)
+
+
+def _cost(options: argparse.Namespace) -> int:
+    from conformance.cost.command import write_costs
+
+    partial = options.quick or options.variants or options.entries
+    out = options.out or (WORK / "reports" if partial else Path("reports"))
+    return write_costs(options.variants, quick=options.quick, out=out, entries=options.entries)
 
 
 def _list(options: argparse.Namespace) -> int:

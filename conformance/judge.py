@@ -87,9 +87,7 @@ def _judge_one(
             elif _reference_is_at_fault(case, finding, evidence):
                 faults.append(Decided(case, finding))
             elif case.reference in drifted:
-                unproven.append(
-                    (case.id, "it differs from a reference that is not the locked one")
-                )
+                unproven.append((case.id, "it differs from a reference that is not the locked one"))
             else:
                 buggy.append(Decided(case, finding))
     agreed = {c.check for c in cases if c.id in findings and _proves(findings[c.id])}

@@ -19,6 +19,7 @@ class Life:
     ``detach(subject)`` takes the adapter off. ``save(subject, path)`` writes it; ``load(layer, path)`` puts it on a
     plain layer as the layer stands (its training flag included). ``merge(subject)`` and ``unmerge(subject)`` fold it
     into the weights and back. ``pair(layers, settings)`` puts two adapters of the method on two layers in a row.
+    ``to_peft(subject, folder)`` writes it as peft does, ``from_peft(layer, folder)`` loads what peft wrote.
     """
 
     detach: Callable[[Subject], None] | None = None
@@ -26,6 +27,8 @@ class Life:
     load: Callable[[nn.Linear, Path], Subject] | None = None
     merge: Callable[[Subject], None] | None = None
     unmerge: Callable[[Subject], None] | None = None
+    to_peft: Callable[[Subject, Path], None] | None = None
+    from_peft: Callable[[nn.Linear, Path], Subject] | None = None
     pair: Callable[[tuple[nn.Linear, nn.Linear], Settings], Pair] | None = None
 
 

@@ -51,7 +51,7 @@ _SELECTED = ({"calibration": "mean"}, {"calibration": "spikes"}, {"calibration":
 _MASKED = {"calibration": "masked"}
 
 ENTRIES: tuple[Entry, ...] = (
-    _row("lora", has_dropout=True, options=_LORA),
+    _row("lora", laws=("quantised",), has_dropout=True, options=_LORA),
     _row("pissa", has_dropout=True, options=_sets({"rslora": True}, {"niter": 4})),
     _row(
         "delora",
@@ -59,17 +59,22 @@ ENTRIES: tuple[Entry, ...] = (
         options=_sets({"lam": 4.0}, {"frozen_copies": True}),
         specials=("zero-direction",),
     ),
-    _row("ia3", has_rank=False),
-    _row("ia3_ff", has_rank=False),
+    _row("ia3", laws=("quantised",), has_rank=False),
+    _row("ia3_ff", laws=("quantised",), has_rank=False),
     _row("dora", has_dropout=True, options=_LORA, specials=("zero-row", "cancelling")),
     _row("hra", laws=("reflection",), options=_sets({"gram_schmidt": True})),
     _row(
         "eva",
-        laws=("principal", "ranks"),
+        laws=("principal", "ranks", "quantised"),
         has_dropout=True,
         options=_sets({"calibration": "mean"}, {"whiten": True}, _MASKED),
     ),
-    _row("road", has_rank=False, options=_sets({"kind": "road_2"}, {"kind": "road_4"}, {"group_size": 2})),
+    _row(
+        "road",
+        laws=("quantised",),
+        has_rank=False,
+        options=_sets({"kind": "road_2"}, {"kind": "road_4"}, {"group_size": 2}),
+    ),
     _row("antipasto", laws=("steering",), options=_sets(*_STEERED, *_SELECTED, _MASKED)),
     _row(
         "antipasto_rot",

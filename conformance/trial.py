@@ -164,6 +164,8 @@ def asking_the_subject() -> Iterator[None]:
     """What is raised inside is the subject's fault, not the harness's and not the reference's."""
     try:
         yield
+    except SubjectFailed:  # asked within a question: said once
+        raise
     except Exception as error:
         raise SubjectFailed(in_words(error)) from error
 

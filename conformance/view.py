@@ -16,10 +16,23 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("dtype", ("bf16",)),
     ("forward", ("forward", "steering", "contraction", "orthogonality")),
     ("life", ("detach", "checkpoint", "merge", "coexistence")),
+    ("use", ("quantised", "wrapping", "exchange")),
 )
 """Sections of the card in order, and the checks each is made of."""
 
-WAYS: tuple[tuple[str, str, str], ...] = (("merge", "merge", "*"),)
+WAYS: tuple[tuple[str, str, str], ...] = (
+    ("4-bit", "quantised", "*-[nf]*4"),
+    ("8-bit", "quantised", "*-int8"),
+    ("compile", "wrapping", "*-compile"),
+    ("activation checkpointing", "wrapping", "*-recompute"),
+    ("autocast", "wrapping", "*-autocast"),
+    ("copy, pickle", "wrapping", "*-[dp]*[!l]"),
+    ("functional_call", "wrapping", "*-functional_call"),
+    ("cast", "wrapping", "*-cast"),
+    ("peft export", "exchange", "peft-export*"),
+    ("peft import", "exchange", "peft-import*"),
+    ("merge", "merge", "*"),
+)
 """What may be done with an adapted layer, the columns of the index's second table: name, check, pattern over probes."""
 
 
@@ -106,17 +119,20 @@ class View:
             return "-"
         if any(finding is None or self.state(case, finding) != "agree" for case, finding in pairs):
             return "FAILS"
-        return ", ".join(sorted({str(finding.facts.get("state", "works")) for _, finding in pairs if finding}))
+        answers = {str(finding.facts.get("answer", "works")) for _, finding in pairs if finding is not None}
+        return ", ".join(sorted({answer.partition(":")[0] for answer in answers}))
 
     @property
     def refusals(self) -> list[tuple[str, str]]:
         """Each way in which the variant refuses to be used, with its message."""
         return sorted(
             {
-                (column, str(finding.facts["told"]))
+                (column, str(finding.facts["answer"]).partition(": ")[2])
                 for column, check, pattern in WAYS
                 for case, finding in self.findings(check)
-                if fnmatchcase(case.probe, pattern) and finding is not None and "told" in finding.facts
+                if fnmatchcase(case.probe, pattern)
+                and finding is not None
+                and str(finding.facts.get("answer", "")).startswith("refuses: ")
             }
         )
 

@@ -16,7 +16,10 @@ from refs.reference import ClosedForm
 
 WITHOUT_SUBJECT = "references"
 """The one check that does not look at the subject, so no wrong variant can fail it."""
+SLOW = ("wrapping", "quantised", "exchange")
+"""These take longer than all others together; they are asked of what they claim, and where it is said."""
 ALL_CHECKS = tuple(check.name for check in CHECKS if check.name != WITHOUT_SUBJECT)
+QUICK_CHECKS = tuple(name for name in ALL_CHECKS if name not in SLOW)
 
 
 @dataclass
@@ -55,14 +58,14 @@ class Hearing:
         return any(decided.case == planned.case for decided in self.verdict.buggy)
 
 
-def cases_of(entry: Entry, checks: Iterable[str] = ALL_CHECKS) -> list[Planned]:
+def cases_of(entry: Entry, checks: Iterable[str] = QUICK_CHECKS) -> list[Planned]:
     """Its cases of these checks, those against a closed form first: they witness for or against the others."""
     wanted = set(checks)
     plan = make_plan([entry], tuple(check for check in CHECKS if check.name in wanted))
     return sorted(plan, key=lambda planned: not isinstance(planned.reference, ClosedForm))
 
 
-def killers(entry: Entry, checks: Iterable[str] = ALL_CHECKS, *, first: bool = False) -> dict[str, Finding]:
+def killers(entry: Entry, checks: Iterable[str] = QUICK_CHECKS, *, first: bool = False) -> dict[str, Finding]:
     """Check -> the finding with which it first called the entry BUGGY; a check that is blind to it is left out.
 
     Each check stops at its first kill; ``first`` stops altogether there.
@@ -77,7 +80,7 @@ def killers(entry: Entry, checks: Iterable[str] = ALL_CHECKS, *, first: bool = F
     return found
 
 
-def heard(entry: Entry, checks: Iterable[str] = ALL_CHECKS) -> Verdict:
+def heard(entry: Entry, checks: Iterable[str] = QUICK_CHECKS) -> Verdict:
     """The verdict after every case of these checks."""
     hearing = Hearing(entry)
     for planned in cases_of(entry, checks):

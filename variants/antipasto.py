@@ -59,4 +59,4 @@ class AntiPaSTO(SVDAdapter):
         return super().factors(W, statistic)
 
     def core(self, h: Tensor) -> Tensor:
-        return h * self.S.to(h.dtype) * gain(self.g.to(h.dtype), self.coeff, self.config.suppress_only)
+        return h * (self.S.to(h.dtype) * gain(self.g.to(h.dtype), self.coeff, self.config.suppress_only))

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from variants.runtime.calibrate import Moments, Statistic
+from variants.runtime.products import plus_product
 from variants.runtime.spec import TensorSpec
 from variants.svd_family import Factors, SVDAdapter, SVDConfig, oriented
 
@@ -84,7 +85,7 @@ class AntiPaSTOAblate(SVDAdapter):
     def core(self, h: Tensor) -> Tensor:
         h = h * self.S.to(h.dtype)
         Q, alpha = self.directions(h.dtype), self.alpha.to(h.dtype).clamp(0, 1)
-        return h - self.coeff * ((h @ Q) * alpha) @ Q.T
+        return plus_product(h, h @ Q, (Q * alpha).T, -self.coeff)
 
     def directions(self, dtype: torch.dtype) -> Tensor:
         """The orthonormal columns that are removed: ``(r, k)``."""

@@ -60,4 +60,4 @@ class AntiPaSTOCorDA(SVDAdapter):
         return oriented(W, statistic.second, self.config.cov_eps, self.config.r)
 
     def core(self, h: Tensor) -> Tensor:
-        return h * self.S.to(h.dtype) * gain(self.g.to(h.dtype), self.coeff, self.config.suppress_only)
+        return h * (self.S.to(h.dtype) * gain(self.g.to(h.dtype), self.coeff, self.config.suppress_only))

@@ -6,6 +6,9 @@
     R  = blockdiag((I - X)^-1 (I + X)),  X skew, (block_size, block_size)
     X_ij = coeff t tanh(p_ij / (4 t)),  i < j,  t = tan(max_rotation_angle / 2)
 
+Computed from the right: R_v turns the r coordinates Vh x, never Vh itself. In blocks of 2, X = [[0, x], [-x, 0]] and
+``R = [[1 - x^2, 2 x], [-2 x, 1 - x^2]] / (1 + x^2)``.
+
 ``rotate_basis`` V has R_v only, U has R_u only, both has both with parameters of their own, none has neither.
 ``angles_v`` and ``angles_u``: (r / block_size, block_size (block_size - 1) / 2) hold p, the upper triangle row by row.
 R(-coeff) is the inverse of R(coeff); coeff = 0 is the base model. The bound holds for each entry of X: in blocks of 2
@@ -94,9 +97,13 @@ class AntiPaSTORot(SVDAdapter):
         """The blocks of R, ``(r / block_size, block_size, block_size)``."""
         p = getattr(self, angles).to(dtype)
         size, t = self.config.block_size, math.tan(self.config.max_rotation_angle / 2)
+        x = self.coeff * t * torch.tanh(p / (4 * t))
+        if size == 2:  # multiplied out, with X = [[0, x], [-x, 0]]
+            same, cross = (1 - x * x) / (1 + x * x), 2 * x / (1 + x * x)
+            return torch.stack((same, cross, -cross, same), dim=-1).view(-1, 2, 2)
         i, j = torch.triu_indices(size, size, offset=1, device=p.device)
         upper = p.new_zeros(len(p), size, size)
-        upper[:, i, j] = self.coeff * t * torch.tanh(p / (4 * t))
+        upper[:, i, j] = x
         X = upper - upper.mT
         identity = torch.eye(size, dtype=dtype, device=p.device)
         R: Tensor = torch.linalg.solve(identity - X, identity + X)
@@ -104,5 +111,6 @@ class AntiPaSTORot(SVDAdapter):
 
 
 def _turn(R: Tensor, h: Tensor) -> Tensor:
-    """Every block of the coordinates ``h: (..., r)`` times its block of R."""
-    return torch.einsum("nij,...nj->...ni", R, h.reshape(*h.shape[:-1], *R.shape[:2])).flatten(-2)
+    """Every block of the coordinates ``h: (..., r)`` times its block of R: one product for every block."""
+    blocks = h.reshape(-1, *R.shape[:2]).transpose(0, 1)
+    return torch.bmm(blocks, R.mT).transpose(0, 1).reshape(h.shape)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter, row_norm
 from variants.runtime.config import AdapterConfig
-from variants.runtime.products import plus_product
+from variants.runtime.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 
@@ -95,12 +95,12 @@ class DeLoRA(Adapter):
         return {"A": A, "B": B, "C": A, "D": B}
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        x = self.dropped(x.to(self.A.dtype))
-        h = F.linear(x, self.normalised(self.A, self.B))
+        x = self._dropped(x, self.A.dtype)
+        h = thin_product(x, self.normalised(self.A, self.B))
         if not self.config.frozen_copies:
             return plus_product(y, h, self.B.t()).to(y.dtype)
         # Subtracted from each other before y is added: at the start nothing is left, to the last bit.
-        start = F.linear(F.linear(x, self.normalised(self.C, self.D)), self.D)
+        start = F.linear(thin_product(x, self.normalised(self.C, self.D)), self.D)
         return (y + (F.linear(h, self.B) - start)).to(y.dtype)
 
     def normalised(self, A: Tensor, B: Tensor) -> Tensor:

@@ -24,16 +24,13 @@ Reference: ``peft.tuners.lora.dora.DoraLinearLayer``.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from variants.lora import LoRAConfig
 from variants.runtime.adapter import Adapter, row_norm
-from variants.runtime.derived import Derived
-from variants.runtime.products import plus_product, through_weight
+from variants.runtime.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 
@@ -43,7 +40,7 @@ class DoRAConfig(LoRAConfig):
 
 
 CANCELLED = 0.05
-"""A squared norm below this share of the squared terms is taken from the row itself; above it, 5 bits are lost at most."""
+"""A squared norm below this share of its terms is taken from the row itself; above it, 5 bits are lost at most."""
 
 
 def _row_norm_of_base(shape: torch.Size, layer: nn.Module) -> Tensor:
@@ -61,10 +58,6 @@ class DoRA(Adapter):
     B: Tensor
     m: Tensor
 
-    def __init__(self, config: DoRAConfig, layer: nn.Module, **given: Any) -> None:
-        super().__init__(config, layer, **given)
-        self._base_norm: Derived[Tensor] = Derived()
-
     @classmethod
     def specs(cls, config: DoRAConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
         return {
@@ -78,13 +71,13 @@ class DoRA(Adapter):
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         A, W, s = self.A, weight_of(layer), self.config.scale
-        f = self.kept((W, A, self.B, self.m), lambda: self.factor(W))
+        f = self._kept((W, A, self.B, self.m), lambda: self.factor(W))
         if self.training and self.config.dropout:
-            x = self.dropped(x.to(A.dtype))
+            x = self._dropped(x, A.dtype)
             Wx = F.linear(x, W.to(A.dtype))
             Vx = plus_product(Wx, F.linear(x, A), self.B.t(), s)
             return (y - torch.addcmul(Wx, f, Vx, value=-1)).to(y.dtype)
-        Vx = plus_product(y, F.linear(x.to(A.dtype), A), self.B.t(), s)
+        Vx = plus_product(y, thin_product(x, A), self.B.t(), s)
         b: Tensor | None = getattr(layer, "bias", None)
         return (f * Vx if b is None else torch.lerp(b.to(Vx.dtype), Vx, f.to(Vx.dtype))).to(y.dtype)
 
@@ -101,17 +94,24 @@ class DoRA(Adapter):
         """|V|_row, ``(d_out,)``, computed in at least float32; and which rows are zero, or None if none can be."""
         wide = torch.promote_types(torch.promote_types(W.dtype, self.A.dtype), torch.float32)
         A, B, s = self.A.to(wide), self.B.to(wide), self.config.scale
-        if torch.compiler.is_compiling():  # which cannot branch on numbers
+        base, AA = row_norm(W, wide).square(), A @ A.t()
+        square = torch.add(base, (torch.addmm(thin_product(W, A), B, AA, alpha=s, beta=2) * B).sum(dim=1), alpha=s)
+        rows = square <= CANCELLED * torch.addmv(base, B.square(), AA.diagonal(), alpha=s * s)
+        some = _branch(rows)
+        if some is None:
             norm = row_norm(torch.addmm(W.to(wide), B, A, alpha=s)).to(self.A.dtype)
             return norm, norm == 0
-        AA = A @ A.t()
-        base = self._base_norm.get((W,), lambda: row_norm(W, wide), wide).square()
-        square = torch.add(
-            base, (torch.addmm(through_weight(A, W).t(), B, AA, alpha=s, beta=2) * B).sum(dim=1), alpha=s
-        )
-        rows = square <= CANCELLED * torch.addmv(base, B.square(), AA.diagonal(), alpha=s * s)
-        if not bool(rows.any()):
-            return square.sqrt_().to(self.A.dtype), None
-        square[rows] = row_norm(torch.addmm(W[rows].to(wide), B[rows], A, alpha=s)).square()
-        norm = square.sqrt_().to(self.A.dtype)
-        return norm, norm == 0
+        if some:
+            square[rows] = row_norm(torch.addmm(W[rows].to(wide), B[rows], A, alpha=s)).square()
+        norm = square.sqrt().to(self.A.dtype)
+        return norm, norm == 0 if some else None
+
+
+def _branch(rows: Tensor) -> bool | None:
+    """Is any of them true? None where numbers cannot be branched on: while compiling, and for several at once in vmap."""
+    if torch.compiler.is_compiling():
+        return None
+    try:
+        return bool(rows.any())
+    except RuntimeError:
+        return None

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
-from variants.runtime.products import plus_product, through_weight
+from variants.runtime.products import plus_product, thin_product
 from variants.runtime.spec import MODES, TensorSpec
 from variants.runtime.state import weight_of
 
@@ -78,20 +78,25 @@ class HRA(Adapter):
             self.require_rank_at_most(self.d_in, "there are no more orthogonal directions than inputs")
 
     def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
-        return self.reflect(x) if x.dtype == self._wide(x) else x
+        wide = self._wide(x)
+        if x.dtype == wide:
+            return self.reflect(x)
+        return x if self._reads(weight_of(layer)) else self.reflect(x.to(wide)).to(x.dtype)
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         wide = self._wide(x)
         if x.dtype == wide:
             return y
-        # A half-precision layer would round the reflected input, and with it the gradient that U gets.
         W = weight_of(layer)
-        U, KW = self.kept((self.U, W), lambda: self._through(W, wide), wide)
-        return plus_product(y, F.linear(x.to(wide), U), KW, -1).to(y.dtype)
+        if not self._reads(W):
+            return y
+        # A half-precision layer would round the reflected input, and with it the gradient that U gets.
+        U, KW = self._kept((self.U, W), lambda: self._through(W, wide), wide)
+        return plus_product(y, thin_product(x, U), KW, -1).to(y.dtype)
 
     def reflect(self, h: Tensor) -> Tensor:
         """h H_{r-1} ... H_0 for rows ``h: (..., d_in)``."""
-        U, K = self.kept((self.U,), lambda: self.factors(h.dtype), h.dtype)
+        U, K = self._kept((self.U,), lambda: self.factors(h.dtype), h.dtype)
         return plus_product(h, F.linear(h, U), K, -1)
 
     def factors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -107,8 +112,14 @@ class HRA(Adapter):
 
     def _through(self, W: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         U, K = self.factors(dtype)
-        return U, through_weight(K, W)
+        return U, thin_product(W, K).t()
+
+    def _reads(self, W: Tensor) -> bool:
+        """Is it a matrix of numbers? The codes of a quantised layer are not."""
+        return W.is_floating_point() and W.shape == (self.d_out, self.d_in)
 
     def _wide(self, x: Tensor) -> torch.dtype:
         """The dtype to reflect in: at least float32 (r roundings would add up; bfloat16 has no QR on the CPU)."""
+        if x.dtype == self.U.dtype and x.dtype.itemsize >= 4:
+            return x.dtype
         return torch.promote_types(torch.promote_types(x.dtype, self.U.dtype), torch.float32)

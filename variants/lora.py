@@ -13,12 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import LowRankConfig
-from variants.runtime.products import plus_product
+from variants.runtime.products import plus_product, thin_product
 from variants.runtime.spec import Initial, TensorSpec
 
 
@@ -57,5 +56,5 @@ class LoRA(Adapter):
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         A = self.A
-        h = F.linear(self.dropped(x.to(A.dtype)), A)
+        h = thin_product(self._dropped(x, A.dtype), A)
         return plus_product(y, h, self.B.t(), self.config.scale).to(y.dtype)

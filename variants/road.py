@@ -71,7 +71,7 @@ class ROAD(Adapter):
             )
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        c1, (of_second, of_first) = self.kept((self.theta, self.alpha), self.columns)
+        c1, (of_second, of_first) = self._kept((self.theta, self.alpha), self.columns)
         pairs = y.reshape(*y.shape[:-1], *c1.shape)
         first, second = pairs.unbind(-2)
         crossed = torch.stack((second * of_second, first * of_first), dim=-2)

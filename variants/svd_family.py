@@ -30,7 +30,7 @@ from variants.runtime.adapter import Adapter
 from variants.runtime.calibrate import Moments
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
-from variants.runtime.products import plus_product
+from variants.runtime.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 
@@ -113,7 +113,7 @@ class SVDAdapter(Adapter):
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         wide = self._wide(x)
-        h = F.linear(x.to(wide), getattr(self, self.right).to(wide))
+        h = thin_product(x, getattr(self, self.right).to(wide))
         return plus_product(y, self.core(h), self.U.to(wide).t()).to(y.dtype)
 
     def core(self, h: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from conformance.checks.check import SMALL, WIDE, with_dropout, with_options
@@ -63,8 +64,11 @@ def _values(trial: Trial, values: Mapping[str, Tensor]) -> tuple[list[Comparison
     want = run_both_ways(reference, trial.x, trial.cotangent)
     with asking_the_subject():
         got = run_both_ways(subject, trial.x, trial.cotangent)
+        alone = {} if trial.drops else _alone(trial, subject)
     scale = _scale(want)
     comparisons = [close(got.grad_x, want.grad_x, "gradient of x")]
+    # As in the first layer of a model, whose input asks for no gradient.
+    comparisons += [close(g, got.grads[name], f"gradient of {name} alone", scale=scale) for name, g in alone.items()]
     for name, grad in want.grads.items():
         floor = None if grad is not None and not _is_dead(grad, scale) else scale
         comparisons.append(close(got.grads.get(name), grad, f"gradient of {name}", scale=floor))
@@ -75,6 +79,16 @@ def _values(trial: Trial, values: Mapping[str, Tensor]) -> tuple[list[Comparison
     answered = bool(got.y.isfinite().all())
     grads = [g for g in (got.grad_x, *got.grads.values()) if g is not None]
     return comparisons, not answered or all(bool(g.isfinite().all()) for g in grads)
+
+
+def _alone(trial: Trial, subject: Subject) -> dict[str, Tensor | None]:
+    """Gradients of the tensors where x asks for none."""
+    for leaf in subject.leaves().values():
+        leaf.grad = None
+    y = subject(trial.x.detach())
+    if y.requires_grad:
+        torch.autograd.backward(y, trial.cotangent.reshape(y.shape).to(y.dtype))
+    return {name: slot.grad for name, slot in subject.slots().items() if slot.trainable}
 
 
 def _flows(trial: Trial) -> tuple[Comparison, dict[str, Any]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from conformance.checks.check import SMALL, with_options
-from conformance.compare import conclude, holds
+from conformance.compare import Comparison, close, conclude, holds
 from conformance.entry import Entry
 from conformance.model import Finding, Probe
-from conformance.trial import Trial, asking_the_subject
+from conformance.trial import RESIDUAL, Trial, asking_the_subject
 from refs.reference import ClosedForm, Reference
 from refs.subject import Subject
 
@@ -39,6 +41,8 @@ def run(trial: Trial) -> Finding:
         for name, moves in own.items()
         if name not in theirs
     ]
+    half = replace(trial, probe=replace(trial.probe, dtype="bfloat16"))  # some methods have another way for it
+    comparisons += [*_followed(trial, values), *_followed(half, values)]
     return conclude(trial.case, comparisons, facts={"idle": [name for name, moves in own.items() if not moves]})
 
 
@@ -54,6 +58,23 @@ def _moves(trial: Trial, subject: Subject, names: list[str]) -> dict[str, bool]:
             moves[name] = bool((subject(trial.x) - y).abs().max() > VISIBLE * y.abs().max())
             subject.load({name: before[name]})
     return moves
+
+
+def _followed(trial: Trial, values: Mapping[str, Tensor]) -> list[Comparison]:
+    """Each tensor, and the base's, moved alone between two calls without gradients: nothing kept may outlive it."""
+    found = []
+    for name in [*(name for name in values if name != RESIDUAL), "base weight", "base bias"]:
+        subject, fresh = trial.subject(values=values), trial.subject(values=values)
+        with asking_the_subject(), torch.no_grad():
+            subject(trial.x)
+            for side in (subject, fresh):
+                own = getattr(side.base, name.removeprefix("base ")) if name.startswith("base ") else None
+                if own is not None:
+                    own.copy_(trial.moved(name, own.double(), 0.3))
+                elif name in values:
+                    side.load({name: trial.moved(name + "'", values[name], 0.3)})
+            found.append(close(subject(trial.x), fresh(trial.x), f"output after {name} has moved, {trial.probe.dtype}"))
+    return found
 
 
 def _word(moves: bool | None) -> str:

@@ -8,6 +8,7 @@ from conformance.checks import (
     coexistence,
     contraction,
     detach,
+    exchange,
     forward,
     gradients,
     group_init,
@@ -16,11 +17,13 @@ from conformance.checks import (
     merge,
     orthogonality,
     params,
+    quantised,
     ranks,
     reconstruction,
     references,
     refusals,
     steering,
+    wrapping,
 )
 from conformance.checks.check import Check
 
@@ -45,5 +48,8 @@ CHECKS: tuple[Check, ...] = tuple(
         checkpoint,
         merge,
         coexistence,
+        quantised,
+        wrapping,
+        exchange,
     )
 )

@@ -15,13 +15,13 @@ def main(names: list[str]) -> None:
     import torch
 
     from conformance.roster import ENTRIES
-    from proof.jury import ALL_CHECKS, WITHOUT_SUBJECT, Hearing, cases_of
+    from proof.jury import QUICK_CHECKS, WITHOUT_SUBJECT, Hearing, cases_of
 
     torch.set_num_threads(1)
     told = {}
     for entry in (entry for entry in ENTRIES if entry.name in names):
         hearing = Hearing(entry)
-        for planned in cases_of(entry, (*ALL_CHECKS, WITHOUT_SUBJECT)):
+        for planned in cases_of(entry, (*QUICK_CHECKS, WITHOUT_SUBJECT)):
             hearing.ask(planned)
         closed = {case.reference for case in hearing.findings if case.reference.startswith("closed:")}
         without = hearing.judged(leaving_out={WITHOUT_SUBJECT})

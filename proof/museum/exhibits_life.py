@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proof.museum.exhibit import Exhibit
-from proof.museum.wrong import eva_ranks, life, options
+from proof.museum.wrong import eva_ranks, exchanged, life, options
 
 EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit(life.LoRAScaleNotSaved, "lora", "checkpoint", fault="scale or magnitude not saved"),
@@ -34,6 +34,11 @@ EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit(options.LoRATakesAnyInit, "lora", "refusals", fault="an option is silently ignored"),
     Exhibit(options.ROADTakesAnyKind, "road", "refusals", fault="an option is silently ignored"),
     Exhibit(options.AntiPaSTOPoolsNothing, "antipasto", "refusals", fault="an option is silently ignored"),
+    Exhibit(exchanged.LoRAExportForgetsAlpha, "lora", "exchange"),
+    Exhibit(exchanged.LoRAImportForgetsRsLoRA, "lora", "exchange"),
+    Exhibit(exchanged.DoRAExportWithoutMagnitude, "dora", "exchange"),
+    Exhibit(exchanged.HRAExportReversed, "hra", "exchange"),
+    Exhibit(exchanged.ROADExportSwapsItsTensors, "road", "exchange"),
     Exhibit(eva_ranks.EVASameRankForAll, "eva", "ranks"),
     Exhibit(eva_ranks.EVAScaleDoesNotFollow, "eva", "ranks"),
     Exhibit(eva_ranks.EVARanksByVariance, "eva", "ranks"),

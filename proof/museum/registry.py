@@ -8,6 +8,7 @@ from conformance.entry import Entry
 from conformance.roster import ENTRIES, entry_for
 from proof.museum import exhibits_layerwise, exhibits_life, exhibits_lora, exhibits_low_rank, exhibits_svd, rewritings
 from proof.museum.exhibit import FAULTS, Exhibit, Rewriting
+from proof.museum.wrong import codes, wrapped
 from variants.runtime.adapter import Adapter
 
 __all__ = ["EXHIBITS", "FAULTS", "REWRITINGS", "Exhibit", "Rewriting", "entry_of"]
@@ -18,6 +19,8 @@ EXHIBITS: tuple[Exhibit, ...] = (
     *exhibits_layerwise.EXHIBITS,
     *exhibits_svd.EXHIBITS,
     *exhibits_life.EXHIBITS,
+    *codes.EXHIBITS,
+    *wrapped.EXHIBITS,
 )
 
 REWRITINGS: tuple[Rewriting, ...] = (*rewritings.PARTS, *rewritings.REWRITINGS)

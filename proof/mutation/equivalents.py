@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-EQUIVALENT: dict[tuple[str, str, str, str, str], str] = {}
+Key = tuple[str, str, str, str, str]
+
+EQUIVALENT: dict[Key, str] = {}
 """``(file, function, operator, before, after)`` -> why it is right too."""
 
-NOT_ASKED: dict[tuple[str, str, str, str, str], str] = {}
+NOT_ASKED: dict[Key, str] = {}
 """The same for what shows only with bad input: the tests of the runtime ask for that, the harness does not."""

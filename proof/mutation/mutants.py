@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import copy
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from proof.mutation.operators import changes
 
 Path_ = tuple[tuple[str, int], ...]
 """From the root of a tree to a node: field and index (-1 for no list), step by step."""
+
+Key = tuple[str, str, str, str, str]
 
 SHARED = {
     "variants/svd_family.py": (
@@ -44,11 +47,14 @@ class Mutant:
     path: Path_
     nth: int
     """Which of the changes at that node."""
+    place: int = 1
+    """Which of the places in its function where the same change could be made."""
 
     @property
-    def key(self) -> tuple[str, str, str, str, str]:
+    def key(self) -> Key:
         """What names it, wherever in the file it has moved."""
-        return (self.file, self.function, self.operator, self.before, self.after)
+        again = f" (place {self.place})" if self.place > 1 else ""
+        return (self.file, self.function, self.operator, self.before, self.after + again)
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -80,9 +86,13 @@ def files() -> tuple[str, ...]:
 
 
 def mutants() -> tuple[Mutant, ...]:
-    """All of them, in the order of the files; each change of a piece of code once per function."""
-    found = [mutant for file in files() for mutant in _of(file)]
-    return tuple({(m.key, m.line, m.path): m for m in found}.values())
+    """All of them, in the order of the files."""
+    counted: Counter[Key] = Counter()
+    found = []
+    for mutant in (mutant for file in files() for mutant in _of(file)):
+        counted[mutant.key] += 1
+        found.append(replace(mutant, place=counted[mutant.key]))
+    return tuple(found)
 
 
 def _of(file: str) -> Iterator[Mutant]:

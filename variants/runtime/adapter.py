@@ -106,24 +106,31 @@ class Adapter(nn.Module):
         """What the layer gives in place of ``y: (..., d_out)``; same shape and dtype."""
         raise NotImplementedError
 
-    def dropped(self, x: Tensor) -> Tensor:
-        """``x`` after dropout, for the methods that have it."""
+    def _dropped(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """``x`` after dropout, for the methods that have it; in ``dtype`` where there is any."""
         p = self.config.dropout
-        return F.dropout(x, p) if p and self.training else x
+        return F.dropout(x.to(dtype), p) if p and self.training else x
 
-    def kept(self, sources: tuple[Tensor | None, ...], make: Callable[[], T], key: object = None) -> T:
-        """``make()``, which follows from sources and key alone: made once as long as no gradients are asked for."""
+    def _kept(self, sources: tuple[Tensor, ...], make: Callable[[], T], key: object = None) -> T:
+        """``make()``, which follows from sources and key alone; outside of autocast, in the sources' own dtype.
+
+        In eval and inference mode it is made once, until a source changes: who enters that mode says that nothing
+        trains there. Anywhere else it is made anew, for any optimiser may write where no version is counted.
+        """
         if torch.compiler.is_compiling():
             return make()
-        if torch.is_grad_enabled():
-            self._derived.forget()  # training goes on, and may write where no version is counted
+        if torch.is_autocast_enabled(sources[0].device.type):
+            with torch.autocast(sources[0].device.type, enabled=False):
+                return make()
+        if self.training or not torch.is_inference_mode_enabled():
+            self._derived.forget()
             return make()
         value: T = self._derived.get(sources, make, key)
         return value
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._derived.forget()  # or the memory from before a move would be held
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def fold(self, layer: nn.Module) -> tuple[Tensor, Tensor]:
         """``W': (d_out, d_in)`` and ``b': (d_out,)`` in float64, of this layer with this adapter, in eval mode."""

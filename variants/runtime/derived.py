@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,9 @@ class Derived(Generic[T]):
     """One value and the tensors that it was made from.
 
     They are the same if each is the same object in the same memory at the same version. A write through ``.data``
-    does not count as a new version, so on the CPU their bytes are compared as well, of large tensors a sample. Copies
-    and pickles start empty. Nothing is kept while compiling, nor for tensors without a version (made in inference
-    mode) or without memory of their own (inside torch.func).
+    does not count as a new version, so on the CPU their bytes are compared as well, a sample for large tensors. Copies
+    and pickles start empty. Nothing is kept for tensors without a version (made in inference mode) or without memory
+    of their own (inside torch.func).
     """
 
     def __init__(self) -> None:
@@ -32,60 +33,61 @@ class Derived(Generic[T]):
 
     def forget(self) -> None:
         """Let go of the value, and of the memory of the tensors."""
-        self._seen: tuple[_Seen, ...] | None = None
+        self._seen: tuple[tuple[Any, ...], ...] | None = None
         self._value: T | None = None
         self._key: object = None
 
-    def get(self, sources: tuple[Tensor | None, ...], make: Callable[[], T], key: object = None) -> T:
+    def get(self, sources: tuple[Tensor, ...], make: Callable[[], T], key: object = None) -> T:
         """``make()``, or what it gave when it was last asked for with this key, unless a source has changed since."""
-        if torch.compiler.is_compiling():
-            return make()
-        if self._seen is not None and self._key == key and len(self._seen) == len(sources):
-            for seen, tensor in zip(self._seen, sources):
-                if not seen.still(tensor):
+        if self._seen is not None and self._key == key:
+            for source, (same, version, address, stride, dtype, sample, entries) in zip(sources, self._seen):
+                if not (
+                    same() is source
+                    and source._version == version
+                    and source.data_ptr() == address
+                    and source.stride() == stride
+                    and source.dtype is dtype
+                    and sample.tobytes() == entries
+                ):
                     break
             else:
                 return self._value  # type: ignore[return-value]
         self.forget()
         value = make()
-        if all(tensor is None or _can_be_watched(tensor) for tensor in sources):
-            self._seen, self._value, self._key = tuple(map(_Seen, sources)), value, key
+        if all(map(_can_be_watched, sources)):
+            self._seen, self._value, self._key = tuple(map(_seen, sources)), value, key
         return value
 
 
-class _Seen:
-    """What a tensor was."""
+def _seen(source: Tensor) -> tuple[Any, ...]:
+    """What a tensor was. The sample is a view: as long as it is held, no other tensor gets the address."""
+    plain = source.detach()
+    if source.device.type == "cpu" and source.is_contiguous():
+        plain = plain.view(-1).view(torch.uint8).view(source.numel(), -1)
+        # An odd step walks through the columns of a matrix.
+        step = 1 if source.numel() <= WHOLE else source.numel() // SAMPLED | 1
+        sample: Any = plain.numpy()[::step]
+    else:
+        sample = _Unread(plain)
+    return (
+        weakref.ref(source),
+        source._version,
+        source.data_ptr(),
+        source.stride(),
+        source.dtype,
+        sample,
+        sample.tobytes(),
+    )
 
-    __slots__ = ("address", "bytes", "dtype", "memory", "stride", "tensor", "version")
 
-    def __init__(self, tensor: Tensor | None) -> None:
-        self.tensor = None if tensor is None else weakref.ref(tensor)
-        self.bytes = b""
-        if tensor is None:
-            return
-        self.version, self.address = tensor._version, tensor.data_ptr()
-        self.stride, self.dtype = tensor.stride(), tensor.dtype
-        plain = tensor.detach()
-        self.memory: object = plain  # held, so that its address is not given to another tensor
-        if tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.numel():
-            entries = plain.view(-1).view(torch.uint8).view(tensor.numel(), -1).numpy()
-            # An odd step walks through the columns of a matrix.
-            step = 1 if tensor.numel() <= WHOLE else tensor.numel() // SAMPLED | 1
-            self.memory = entries[::step]
-            self.bytes = entries[::step].tobytes()
+@dataclass(frozen=True)
+class _Unread:
+    """Memory that is held and not looked at: another device's, where each look would wait for it."""
 
-    def still(self, tensor: Tensor | None) -> bool:
-        """Is this the tensor, unchanged?"""
-        if tensor is None or self.tensor is None:
-            return tensor is None and self.tensor is None
-        return (
-            self.tensor() is tensor
-            and tensor._version == self.version
-            and tensor.data_ptr() == self.address
-            and tensor.stride() == self.stride
-            and tensor.dtype is self.dtype
-            and (not self.bytes or self.memory.tobytes() == self.bytes)  # type: ignore[attr-defined]
-        )
+    memory: Tensor
+
+    def tobytes(self) -> bytes:
+        return b""
 
 
 def _can_be_watched(tensor: Tensor) -> bool:

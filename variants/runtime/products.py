@@ -1,4 +1,4 @@
-"""The two products with a thin matrix that the methods are made of, each in one pass."""
+"""The two products with a thin matrix that the methods are made of, without copies of what is large."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROWS = 256
-"""How many rows of a weight are held in a wider dtype at a time."""
+ROWS = 32
+"""How many rows of an activation or a weight are held in a wider dtype at a time, on the CPU."""
 
 
 def plus_product(y: Tensor, h: Tensor, M: Tensor, scale: float = 1.0) -> Tensor:
@@ -25,33 +25,43 @@ def plus_product(y: Tensor, h: Tensor, M: Tensor, scale: float = 1.0) -> Tensor:
     return rows.view(y.shape)
 
 
-def through_weight(h: Tensor, W: Tensor) -> Tensor:
-    """``h W^T`` for few rows ``h: (r, d_in)``, in the dtype of h: a W that is narrower is never cast as a whole."""
-    if W.dtype == h.dtype:
-        return F.linear(h, W)
-    wide: Tensor = _ThroughNarrow.apply(h, W)  # type: ignore[no-untyped-call]
-    return wide
+def thin_product(x: Tensor, A: Tensor) -> Tensor:
+    """``x A^T`` for rows ``x: (..., d)`` and ``A: (r, d)``, in the dtype of A; another x is never cast as a whole."""
+    if x.dtype == A.dtype:
+        return F.linear(x, A)
+    rows = x.reshape(-1, x.shape[-1])
+    if len(rows) <= ROWS:
+        return F.linear(x.to(A.dtype), A)
+    h: Tensor = _ThinProduct.apply(rows, A)  # type: ignore[no-untyped-call]
+    return h.view(*x.shape[:-1], len(A))
 
 
-class _ThroughNarrow(torch.autograd.Function):
-    """``h W^T`` and its gradients, some rows of W at a time."""
+class _ThinProduct(torch.autograd.Function):
+    """``x A^T``, which keeps x as it is for the backward and casts some rows at a time, once more there."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(h: Tensor, W: Tensor) -> Tensor:  # type: ignore[override]
-        return torch.cat([F.linear(h, rows.to(h.dtype)) for rows in W.split(ROWS)], dim=-1)
+    def forward(x: Tensor, A: Tensor) -> Tensor:
+        return torch.cat([F.linear(rows.to(A.dtype), A) for rows in _parts(x)])
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # type: ignore[override]
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
-        h, W = ctx.saved_tensors
-        parts = zip(grad.split(ROWS, dim=-1), W.split(ROWS))
-        of_h = (
-            sum((g @ rows.to(g.dtype) for g, rows in parts), start=grad.new_zeros(()))
-            if ctx.needs_input_grad[0]
-            else None
-        )
-        of_W = (grad.mT @ h).to(W.dtype) if ctx.needs_input_grad[1] else None
-        return of_h, of_W
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, A = ctx.saved_tensors
+        grad = grad.to(A.dtype)  # under autocast it is in another
+        of_x = torch.cat([(g @ A).to(x.dtype) for g in _parts(grad)]) if ctx.needs_input_grad[0] else None
+        of_A = None
+        if ctx.needs_input_grad[1]:
+            of_A = torch.zeros_like(A)
+            for g, rows in zip(_parts(grad), _parts(x)):
+                of_A = of_A + g.t() @ rows.to(A.dtype)
+        return of_x, of_A
+
+
+def _parts(x: Tensor) -> tuple[Tensor, ...]:
+    parts: tuple[Tensor, ...] = torch.split(x, ROWS if x.device.type == "cpu" else len(x))
+    return parts

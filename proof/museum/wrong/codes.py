@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+from functools import partial
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from conformance.packed import dequantised
 from proof.museum.exhibit import Exhibit
 from variants.delora import DeLoRA
 from variants.dora import DoRA
@@ -20,26 +23,41 @@ from variants.runtime.state import weight_of
 
 
 class DoRAReadsCodes(DoRA):
-    """Norms of whatever the weight holds, with nobody to ask what that is."""
-
-    def check_layer(self, layer: nn.Module) -> None:
-        pass
-
-
-class DeLoRAReadsPackedCodes(DeLoRA):
-    """The bytes of a 4-bit weight, two codes each, in the shape of half a weight: norms come out, and are no norms."""
+    """The bytes of a quantised weight for its numbers: norms come out, and are no norms."""
 
     def check_layer(self, layer: nn.Module) -> None:
         pass
 
     @classmethod
-    def specs(cls, config, d_in: int, d_out: int) -> dict[str, TensorSpec]:  # type: ignore[no-untyped-def]
-        return {**super().specs(config, d_in, d_out), "w": TensorSpec((d_in,), _column_norm_of_bytes, buffer=True)}
+    def specs(cls, config: Any, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        return {
+            **super().specs(config, d_in, d_out),
+            "m": TensorSpec((d_out,), lambda _, layer: _bytes(layer).norm(dim=1)),
+        }
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        b = layer.bias.to(self.A.dtype) if layer.bias is not None else 0
+        V = _bytes(layer) + self.config.scale * self.B @ self.A
+        factor = self.m / V.detach().norm(dim=1)
+        return (b + factor * F.linear(x.to(V.dtype), V)).to(y.dtype)
 
 
-def _column_norm_of_bytes(shape: torch.Size, layer: nn.Module) -> Tensor:
+class DeLoRAReadsCodes(DeLoRA):
+    """Column norms of the bytes of a quantised weight; all that trains is computed rightly with them."""
+
+    def check_layer(self, layer: nn.Module) -> None:
+        pass
+
+    @classmethod
+    def specs(cls, config: Any, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        norms = TensorSpec((d_in,), lambda _, layer: _bytes(layer).norm(dim=0), buffer=True)
+        return {**super().specs(config, d_in, d_out), "w": norms}
+
+
+def _bytes(layer: nn.Module) -> Tensor:
+    """A weight as it lies in memory, (d_out, d_in): two codes of 4 bits share a byte, and here a number too."""
     entries = weight_of(layer).detach().float().reshape(layer.out_features, -1)  # type: ignore[call-overload]
-    return entries.norm(dim=0).repeat_interleave(shape[0] // entries.shape[1])
+    return entries.repeat_interleave(layer.in_features // entries.shape[1], dim=1)  # type: ignore[operator]
 
 
 class HRAReflectsCodes(HRA):
@@ -72,11 +90,14 @@ class EVAUnpacksTheBase(EVA):
 
     def hook(self, layer: nn.Module) -> None:
         super().hook(layer)
-        if not weight_of(layer).is_floating_point():
-            from conformance.packed import dequantised
+        if isinstance(layer, nn.Linear) and not layer.weight.is_floating_point():
+            layer.weight = nn.Parameter(dequantised(layer).float(), requires_grad=False)
+            layer.forward = partial(_dense, layer)  # type: ignore[method-assign]
 
-            layer.weight = nn.Parameter(dequantised(layer).float(), requires_grad=False)  # type: ignore[arg-type]
-            layer.forward = lambda x: F.linear(x, layer.weight.to(x.dtype), layer.bias)  # type: ignore[method-assign]
+
+def _dense(layer: nn.Linear, x: Tensor) -> Tensor:
+    b = None if layer.bias is None else layer.bias.to(x.dtype)
+    return F.linear(x, layer.weight.to(x.dtype), b)
 
 
 class IA3FFWidensTheInput(IA3FF):
@@ -87,12 +108,8 @@ class IA3FFWidensTheInput(IA3FF):
         return x * self.g if wide else super().change_input(layer, x)
 
 
-class ROADScalesTheCodes(ROAD):
-    """Turns a quantised layer's output in the dtype of its codes' scales, and rounds each product to 8 bits."""
-
-    def columns(self) -> tuple[Tensor, Tensor]:
-        c1, c2 = super().columns()
-        return c1, c2
+class ROADRoundsItsOutput(ROAD):
+    """On a quantised layer it gives its output in 8 bits too."""
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         turned = super().change_output(layer, x, y)
@@ -106,11 +123,11 @@ KILLER = "quantised"
 
 EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit(DoRAReadsCodes, "dora", KILLER),
-    Exhibit(DeLoRAReadsPackedCodes, "delora", KILLER),
+    Exhibit(DeLoRAReadsCodes, "delora", KILLER),
     Exhibit(HRAReflectsCodes, "hra", KILLER, raises=True),
     Exhibit(PiSSADecomposesCodes, "pissa", KILLER),
     Exhibit(LoRARefusesCodes, "lora", KILLER, raises=True),
     Exhibit(EVAUnpacksTheBase, "eva", KILLER),
     Exhibit(IA3FFWidensTheInput, "ia3_ff", KILLER),
-    Exhibit(ROADScalesTheCodes, "road", KILLER),
+    Exhibit(ROADRoundsItsOutput, "road", KILLER),
 )

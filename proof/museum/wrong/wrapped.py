@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -125,16 +126,9 @@ class LoRAPicklesItsStart(LoRA):
         self.load_state_dict(self.start)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LoRAPicklesItsStart:
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        nn.Module.__setstate__(twin, {key: _copied(value, memo) for key, value in self.__dict__.items()})
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        nn.Module.__setstate__(twin, copy.deepcopy(self.__dict__, memo))
         return twin
-
-
-def _copied(value: Any, memo: dict[int, Any]) -> Any:
-    import copy
-
-    return copy.deepcopy(value, memo)
 
 
 class IA3WidensUnderAutocast(IA3):
@@ -148,25 +142,24 @@ class LoRAAddsInPlace(LoRA):
     """An in-place product: autocast casts its factors, and nobody casts what it adds to."""
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        h = F.linear(self.dropped(x.to(self.A.dtype)), self.A)
+        h = F.linear(F.dropout(x.to(self.A.dtype), self.config.dropout, self.training), self.A)
         wide = y.to(self.A.dtype, copy=True).reshape(-1, self.d_out)
-        added = torch.Tensor.addmm_(wide, h.reshape(-1, len(self.A)), self.B.t(), alpha=self.config.scale)
+        added = wide.addmm_(h.reshape(-1, len(self.A)), self.B.t(), alpha=self.config.scale)
         return added.reshape(y.shape).to(y.dtype)
 
 
-class LoRADropsByItsOwnDice(LoRA):
+class LoRADropsByItsOwnDice(LoRAInParts):
     """Dropout draws from a generator of its own, which nobody sets back when the forward runs again."""
 
     dice: torch.Generator | None = None
 
-    def dropped(self, x: Tensor) -> Tensor:
-        p = self.config.dropout
-        if not (p and self.training):
-            return x
-        if self.dice is None:
-            self.dice = torch.Generator().manual_seed(11)
-        kept = torch.rand(x.shape, generator=self.dice, dtype=x.dtype) >= p
-        return x * kept / (1 - p)
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        p, x = self.config.dropout, x.to(self.A.dtype)
+        if p and self.training:
+            if self.dice is None:
+                self.dice = torch.Generator().manual_seed(11)
+            x = x * (torch.rand(x.shape, generator=self.dice, dtype=x.dtype) >= p) / (1 - p)
+        return (y + self.config.scale * self.branch(x)).to(y.dtype)
 
 
 class IA3GrowsWithEachCall(IA3):
@@ -185,8 +178,8 @@ class LoRADtypeFromItsBirth(LoRA):
     """x is cast to the dtype that the config named: the tensors may have moved to another since."""
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        h = F.linear(self.dropped(x.to(self.config.torch_dtype)), self.A)
-        return (y + self.config.scale * F.linear(h, self.B)).to(y.dtype)
+        dropped = F.dropout(x.to(self.config.torch_dtype), self.config.dropout, self.training)
+        return (y + self.config.scale * F.linear(F.linear(dropped, self.A), self.B)).to(y.dtype)
 
 
 KILLER = "wrapping"

@@ -1,0 +1,48 @@
+"""Every peft_type that has a counterpart here, one line each, and why the other variants have none."""
+
+from __future__ import annotations
+
+from variants.exchange import peft_delora, peft_hra, peft_ia3, peft_lora, peft_road
+from variants.exchange.method import PeftMethod
+from variants.runtime.adapter import Adapter
+from variants.runtime.errors import AdapterError
+
+PEFT_METHODS: tuple[PeftMethod, ...] = (
+    peft_lora.METHOD,
+    peft_ia3.METHOD,
+    peft_hra.METHOD,
+    peft_delora.METHOD,
+    peft_road.METHOD,
+)
+
+NO_COUNTERPART: dict[str, str] = {
+    "antipasto_corda": "peft's CorDA decomposes W C and unwinds with C^-1: another basis, and another update in it",
+}
+"""What to say beyond "peft has no such method"."""
+
+
+def by_peft_type(peft_type: object, where: str) -> PeftMethod:
+    """The row of this ``peft_type``; ``AdapterError`` lists the known ones."""
+    for method in PEFT_METHODS:
+        if method.peft_type == peft_type:
+            return method
+    raise AdapterError(
+        got="no peft_type" if peft_type is None else f"peft_type={peft_type!r}",
+        want="one of " + ", ".join(method.peft_type for method in PEFT_METHODS),
+        where=where,
+        fix="Only these methods of peft have a counterpart here.",
+    )
+
+
+def by_variant(variant: type[Adapter], where: str) -> PeftMethod:
+    """The row that holds this very class: a subclass may compute something else."""
+    for method in PEFT_METHODS:
+        if variant in method.names:
+            return method
+    why = NO_COUNTERPART.get(variant.name, "peft has no such method")
+    raise AdapterError(
+        got=f"{variant.name} ({variant.__name__}): {why}",
+        want="one of " + ", ".join(each.name for method in PEFT_METHODS for each in method.names),
+        where=where,
+        fix="merge(model) and save the whole model, or save(model, path) to load it here.",
+    )
