@@ -13,7 +13,7 @@ from conformance.life import Life, Pair
 from refs.calibration import batches
 from refs.settings import Settings
 from refs.subject import AS_IS, Host, Subject
-from variants import Targets, attach, detach, export_peft, import_peft, load, merge, save, unmerge
+from variants import VARIANTS, Targets, attach, detach, export_peft, import_peft, load, merge, save, unmerge
 from variants.runtime.adapter import Adapter
 
 ON_THE_LAYER = Targets(include=("layer",))
@@ -70,14 +70,15 @@ def ranks_of(
 
 def life_of(variant: type[Adapter]) -> Life:
     """What this repository's runtime does with an adapter of this class."""
+    known = variant in VARIANTS  # peft's files speak of methods, not of somebody's class
     return Life(
         detach=lambda subject: detach(subject.host),
         save=lambda subject, path: save(subject.host, path),
         load=lambda layer, path: loaded(variant, layer, path),
         merge=lambda subject: merge(subject.host),
         unmerge=lambda subject: unmerge(subject.host),
-        to_peft=lambda subject, folder: export_peft(subject.host, folder),
-        from_peft=lambda layer, folder: imported(variant, layer, folder),
+        to_peft=(lambda subject, folder: export_peft(subject.host, folder)) if known else None,
+        from_peft=(lambda layer, folder: imported(variant, layer, folder)) if known else None,
         pair=lambda layers, settings: pair(variant, layers, settings),
     )
 

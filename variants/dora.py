@@ -108,7 +108,7 @@ class DoRA(Adapter):
 
 
 def _branch(rows: Tensor) -> bool | None:
-    """Is any of them true? None where numbers cannot be branched on: while compiling, and for several at once in vmap."""
+    """Is any of them true? None where one cannot branch: while compiling, and for several at once in vmap."""
     if torch.compiler.is_compiling():
         return None
     try:

@@ -74,22 +74,18 @@ class HRA(Adapter):
         return {"U": TensorSpec((config.r, d_in), _uniform_over_rank if config.gram_schmidt else _pairs)}
 
     def check_layer(self, layer: nn.Module) -> None:
+        self.require_float_weight(layer)  # which a half-precision layer is reflected by
         if self.config.gram_schmidt:
             self.require_rank_at_most(self.d_in, "there are no more orthogonal directions than inputs")
 
     def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
-        wide = self._wide(x)
-        if x.dtype == wide:
-            return self.reflect(x)
-        return x if self._reads(weight_of(layer)) else self.reflect(x.to(wide)).to(x.dtype)
+        return self.reflect(x) if x.dtype == self._wide(x) else x
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         wide = self._wide(x)
         if x.dtype == wide:
             return y
         W = weight_of(layer)
-        if not self._reads(W):
-            return y
         # A half-precision layer would round the reflected input, and with it the gradient that U gets.
         U, KW = self._kept((self.U, W), lambda: self._through(W, wide), wide)
         return plus_product(y, thin_product(x, U), KW, -1).to(y.dtype)
@@ -113,10 +109,6 @@ class HRA(Adapter):
     def _through(self, W: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         U, K = self.factors(dtype)
         return U, thin_product(W, K).t()
-
-    def _reads(self, W: Tensor) -> bool:
-        """Is it a matrix of numbers? The codes of a quantised layer are not."""
-        return W.is_floating_point() and W.shape == (self.d_out, self.d_in)
 
     def _wide(self, x: Tensor) -> torch.dtype:
         """The dtype to reflect in: at least float32 (r roundings would add up; bfloat16 has no QR on the CPU)."""

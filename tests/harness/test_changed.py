@@ -111,7 +111,7 @@ def test_whom_a_file_affects(tree: Path, file: str, want: list[str]) -> None:
 
 
 def test_the_package_s_own_file_affects_all(tree: Path) -> None:
-    """``from variants import x`` runs ``variants/__init__.py``; a change there would be taken for that of one variant."""
+    """``from variants import x`` runs its ``__init__.py``; a change there would be taken for that of one variant."""
     assert names(affected("main", ["variants/__init__.py"], Sources(tree))) == [EVERY]
 
 

@@ -71,7 +71,7 @@ def test_the_judge_is_pure() -> None:
 def test_only_the_roster_knows_this_repositorys_variants() -> None:
     """The harness could treat a subject of its own otherwise than one that nobody here wrote."""
     knows = [path.name for path in FILES["conformance"] if reaches(path, "variants")]
-    assert knows == ["roster.py"]
+    assert knows == ["attached.py", "roster.py"]
 
 
 def test_no_file_imports_peft_at_its_top() -> None:
