@@ -34,6 +34,8 @@ BY_IMPORTS = ("variants/*", "refs/methods/*", "refs/transcriptions/*")
 """Affects who imports it; a file of these that no variant reaches affects all."""
 RUNTIME = "variants/runtime/"
 """Affects all, whatever it imports itself."""
+PACKAGE = "/__init__.py"
+"""Runs before any module of its package, whoever imports that: affects all, and what it gathers is not theirs."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def affected(revision: str, files: Iterable[str], sources: Sources) -> Change:
         reports |= file.startswith("reports/")
         if _matches(file, NOTHING) or ("/" not in file and _matches(file, NOTHING_AT_THE_TOP)):
             continue
-        by_imports = _matches(file, BY_IMPORTS) and not file.startswith(RUNTIME)
+        by_imports = _matches(file, BY_IMPORTS) and not _of_all(file)
         found = [name for name, reached in reach.items() if by_imports and file in reached]
         if not found:
             everything = everything or file
@@ -125,7 +127,7 @@ class Sources:
             file = todo.pop()
             if file not in seen:
                 seen.add(file)
-                todo += () if file.startswith(RUNTIME) else self._imports(file)
+                todo += () if _of_all(file) else self._imports(file)
         return frozenset(seen)
 
     def _imports(self, file: str) -> tuple[str, ...]:
@@ -153,12 +155,14 @@ def imported(path: Path, root: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             package = list(here[: len(here) - node.level + 1]) if node.level else []
             module = ".".join([*package, *([node.module] if node.module else [])])
-            names = {f"{module}.{alias.name}" for alias in node.names}
-            # ``from package import module`` runs the package's own file first; that affects all and is listed so.
-            found |= names if module in ("refs.methods", "refs.transcriptions") else {module, *names}
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module":
             found |= {str(argument.value) for argument in node.args[:1] if isinstance(argument, ast.Constant)}
     return found
+
+
+def _of_all(file: str) -> bool:
+    return file.startswith(RUNTIME) or file.endswith(PACKAGE)
 
 
 def _adapters(path: Path) -> list[str]:
