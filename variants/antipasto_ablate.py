@@ -80,7 +80,7 @@ class AntiPaSTOAblate(SVDAdapter):
         if not self.config.cov_orient:
             return super().factors(W, None)
         self.require_rows(statistic)
-        return oriented(W, statistic.second, self.config.cov_eps, self.config.r)
+        return oriented(W, statistic, self.config.cov_eps, self.config.r)
 
     def core(self, h: Tensor) -> Tensor:
         h = h * self.S.to(h.dtype)

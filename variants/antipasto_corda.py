@@ -57,7 +57,7 @@ class AntiPaSTOCorDA(SVDAdapter):
 
     def factors(self, W: Tensor, statistic: Any) -> Factors:
         self.require_rows(statistic)
-        return oriented(W, statistic.second, self.config.cov_eps, self.config.r)
+        return oriented(W, statistic, self.config.cov_eps, self.config.r)
 
     def core(self, h: Tensor) -> Tensor:
         return h * (self.S.to(h.dtype) * gain(self.g.to(h.dtype), self.coeff, self.config.suppress_only))

@@ -71,15 +71,19 @@ class DoRA(Adapter):
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         A, W, s = self.A, weight_of(layer), self.config.scale
-        f = self._kept((W, A, self.B, self.m), lambda: self.factor(W))
+        f, BT = self._kept((W, A, self.B, self.m), lambda: (self.factor(W), self._B_transposed()))
         if self.training and self.config.dropout:
             x = self._dropped(x, A.dtype)
             Wx = F.linear(x, W.to(A.dtype))
-            Vx = plus_product(Wx, F.linear(x, A), self.B.t(), s)
+            Vx = plus_product(Wx, F.linear(x, A), BT, s)
             return (y - torch.addcmul(Wx, f, Vx, value=-1)).to(y.dtype)
-        Vx = plus_product(y, thin_product(x, A), self.B.t(), s)
+        Vx = plus_product(y, thin_product(x, A), BT, s)
         b: Tensor | None = getattr(layer, "bias", None)
         return (f * Vx if b is None else torch.lerp(b.to(Vx.dtype), Vx, f.to(Vx.dtype))).to(y.dtype)
+
+    def _B_transposed(self) -> Tensor:
+        """B^T; where it is kept, laid out as a product with one row reads it."""
+        return self.B.t().contiguous() if torch.is_inference_mode_enabled() else self.B.t()
 
     def factor(self, W: Tensor) -> Tensor:
         """f = m / |V|_row: ``(d_out,)``."""

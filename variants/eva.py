@@ -30,6 +30,7 @@ from variants.lora import LoRA
 from variants.runtime.calibrate import Moments
 from variants.runtime.config import LowRankConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.krylov import top_eigh
 from variants.runtime.spec import TensorSpec
 
 
@@ -50,21 +51,24 @@ class EVAConfig(LowRankConfig):
 
 
 class Inputs(Moments):
-    """The moments of a layer's inputs and, once they are complete, their principal directions."""
+    """The moments of a layer's inputs and, once they are complete, their first k principal directions."""
+
+    def __init__(self, d_in: int, k: int) -> None:
+        super().__init__(d_in)
+        self.share_key = ("inputs", d_in, k)
+        self.k = k
 
     @cached_property
     def principal(self) -> tuple[Tensor, Tensor]:
-        """Variances, descending: ``(d_in,)``; directions with a settled sign, as rows: ``(d_in, d_in)``."""
-        variances, V = torch.linalg.eigh(self.covariance)
-        directions = V.T.flip(0)
+        """Variances, descending: ``(k,)``; directions with a settled sign, as rows: ``(k, d_in)``."""
+        variances, directions = top_eigh(self.covariance, self.k)
         largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
-        return variances.flip(0).clamp(min=0), directions * largest.sign()
+        return variances, directions * largest.sign()
 
-    def shares(self, count: int) -> list[float]:
-        """The share of the first directions in the whole variance; zeros where nothing varies."""
-        variances, _ = self.principal
-        whole = variances.sum().item()
-        return [v / whole if whole else 0.0 for v in variances[:count].tolist()]
+    def shares(self) -> list[float]:
+        """The share of each direction in the whole variance; zeros where nothing varies."""
+        whole = self.covariance.trace().item()
+        return [v / whole if whole > 0 else 0.0 for v in self.principal[0].tolist()]
 
 
 class EVA(LoRA):
@@ -80,7 +84,7 @@ class EVA(LoRA):
 
     @classmethod
     def statistic(cls, config: Any, layer: nn.Module) -> Inputs:
-        return Inputs(_d_in(layer))
+        return Inputs(_d_in(layer), min(round(config.r * config.rho), _d_in(layer)))
 
     @classmethod
     def assign(cls, config: Any, layers: Mapping[str, nn.Module], statistics: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,8 +93,7 @@ class EVA(LoRA):
         shares = []
         for name, layer in layers.items():
             require_enough(config.r, statistics[name], layer, f"eva at {name}")
-            most = min(round(config.r * config.rho), _d_in(layer))
-            shares += [(share, name) for share in statistics[name].shares(most)]
+            shares += [(share, name) for share in statistics[name].shares()]
         shares.sort(key=lambda entry: -entry[0])  # stable: of equal shares the first layer's come first
         ranks = Counter(name for _, name in shares[: config.r * len(layers)])
         return {name: _with_rank(config, ranks[name]) for name in layers if ranks[name]}

@@ -4,9 +4,9 @@
     W     = U diag(S) Vh,  S descending
     A0    = diag(sqrt(S_r / s)) Vh_r,  B0 = U_r diag(sqrt(S_r / s)),  W_res = W - s B0 A0
 
-``niter``: None decomposes exactly; a number takes that many rounds of a randomised decomposition of rank r without
-oversampling, which is quicker and coarser. Either way W is decomposed in its own dtype, at least float32: a float64
-weight keeps its digits.
+``niter``: None decomposes as exactly as the dtype allows, of a large weight only the part that is used; a number takes
+that many rounds of a randomised decomposition of rank r without oversampling, which is quicker and coarser. Either way
+W is decomposed in its own dtype, at least float32: a float64 weight keeps its digits.
 
 A and B start at A0 and B0. These are kept for the file, as rounded to the adapter's dtype, because W_res is W less
 exactly that product: with them a trained adapter finds its W_res again when it is loaded, without a decomposition
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from variants.lora import LoRA
 from variants.runtime.config import LowRankConfig
+from variants.runtime.krylov import top_svd
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 
@@ -69,12 +70,12 @@ class PiSSA(LoRA):
         W = W.to(torch.promote_types(W.dtype, torch.float32))
         r = self.config.r
         if self.config.niter is None:
-            U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+            U, S, Vh = top_svd(W, r)
         else:
             U, S, V = torch.svd_lowrank(W, q=r, niter=self.config.niter)
             Vh = V.T
-        root = (S[:r] / self.config.scale).sqrt()
-        A, B = root[:, None] * Vh[:r], U[:, :r] * root
+        root = (S / self.config.scale).sqrt()
+        A, B = root[:, None] * Vh, U * root
         return {"A": A, "B": B, "A0": A, "B0": B}
 
     def residual(self, W: Tensor) -> Tensor:

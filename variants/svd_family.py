@@ -30,6 +30,7 @@ from variants.runtime.adapter import Adapter
 from variants.runtime.calibrate import Moments
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.krylov import top_svd
 from variants.runtime.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
@@ -88,12 +89,11 @@ class SVDAdapter(Adapter):
 
     def factors(self, W: Tensor, statistic: Any) -> Factors:
         """The r directions the adapter works on: of the largest scores, or without data of the largest S."""
-        U, S, Vh = svd(W.float())
-        kept = torch.arange(self.config.r)
-        if statistic is not None:
-            self.require_rows(statistic)
-            kept = strongest(S.cpu() * pooled(statistic, Vh), self.config.r)
-        kept = kept.to(S.device)
+        if statistic is None:
+            return top_svd(W.float(), self.config.r)
+        self.require_rows(statistic)
+        U, S, Vh = statistic.svd if isinstance(statistic, MeanAbs) else svd(W.float())
+        kept = strongest(S.cpu() * pooled(statistic, Vh), self.config.r).to(S.device)
         return U[:, kept], S[kept], Vh[kept]
 
     def require_rows(self, statistic: Any) -> None:
@@ -157,7 +157,8 @@ class MeanAbs:
     def add(self, rows: Tensor) -> None:
         """Take in ``rows: (n, d_in)``."""
         self.n += len(rows)
-        self._sum = self._sum + (rows.detach().to("cpu", torch.float64) @ self._Vh.T).abs().sum(dim=0)
+        rows, Vh = (t.detach().to("cpu", torch.float64) for t in (rows, self.svd[2]))
+        self._sum = self._sum + (rows @ Vh.T).abs().sum(dim=0)
 
     @property
     def mean_abs(self) -> Tensor:
@@ -165,8 +166,9 @@ class MeanAbs:
         return self._sum / self.n
 
     @cached_property
-    def _Vh(self) -> Tensor:
-        return svd(weight_of(self._layer).detach().float())[2].to("cpu", torch.float64)
+    def svd(self) -> Factors:
+        """Of the layer's weight, which is the same while inputs are gathered and when factors are made."""
+        return svd(weight_of(self._layer).detach().float())
 
 
 def pooled(statistic: Moments | MeanAbs, Vh: Tensor) -> Tensor:
@@ -177,9 +179,9 @@ def pooled(statistic: Moments | MeanAbs, Vh: Tensor) -> Tensor:
     return ((V @ statistic.second) * V).sum(dim=1).clamp(min=0).sqrt()
 
 
-def oriented(W: Tensor, second: Tensor, eps: float, r: int) -> Factors:
-    """U, S and P for inputs with ``second = E[x x^T]``, whose eigenvalues are cut at 0 and raised by ``eps``."""
-    values, E = torch.linalg.eigh(second.to(W.device, torch.float64))
+def oriented(W: Tensor, statistic: Moments, eps: float, r: int) -> Factors:
+    """U, S and P for the inputs' ``second = E[x x^T]``, whose eigenvalues are cut at 0 and raised by ``eps``."""
+    values, E = (t.to(W.device) for t in statistic.spectrum)
     root = (values.clamp(min=0) + eps).sqrt()
     U, S, V = svd(((W.double() @ E) * root) @ E.T)
     return U[:, :r], S[:r], ((V[:r] @ E) / root) @ E.T

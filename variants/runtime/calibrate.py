@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -36,7 +37,7 @@ class Moments:
     """
 
     def __init__(self, d_in: int) -> None:
-        self.share_key = ("moments", d_in)
+        self.share_key: Any = ("moments", d_in)
         self.n = 0
         self._about: Tensor | None = None
         self._sum = torch.zeros(d_in, dtype=torch.float64)
@@ -68,6 +69,12 @@ class Moments:
     def second(self) -> Tensor:
         """E[x x^T], not centred: ``(d_in, d_in)``."""
         return self.covariance + torch.outer(self.mean, self.mean)
+
+    @cached_property
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of ``second``, ascending, and eigenvectors as columns, for all layers that share."""
+        values, E = torch.linalg.eigh(self.second)
+        return values, E
 
     @property
     def _shift(self) -> Tensor:
