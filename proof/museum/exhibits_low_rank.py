@@ -25,6 +25,8 @@ EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit(dora.DoRAMagnitudeNeverInitialised, "dora", "init", fault="DoRA magnitude never initialised"),
     Exhibit(dora.DoRAMagnitudeOfTheFrobeniusNorm, "dora", "init"),
     Exhibit(dora.DoRAColumnNorm, "dora", "params"),
+    Exhibit(dora.DoRANormBlindToCancellation, "dora", "forward"),
+    Exhibit(dora.DoRACachesTheNormOfW, "dora", "influence"),
     Exhibit(pissa.PiSSAWithoutDivisionByS, "pissa", "init", fault="PiSSA without S / s"),
     Exhibit(pissa.PiSSADividesByAlpha, "pissa", "init"),
     Exhibit(

@@ -35,7 +35,7 @@ def test_model_that_is_one_layer(name: str) -> None:
     assert snapshot(layer) == before
 
 
-@pytest.mark.parametrize("name", ["lora", "ia3", "ia3_ff", "hra"])
+@pytest.mark.parametrize("name", ["lora", "ia3", "ia3_ff"])
 def test_quantised_layer(name: str) -> None:
     """Otherwise layers with integer weights, no bias attribute and an input called ``x`` could not be adapted."""
     layer = Quantised(6, 10)

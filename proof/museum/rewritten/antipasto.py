@@ -47,6 +47,8 @@ class AntiPaSTOByEigenvalues(AntiPaSTO):
         S, vectors = values.flip(0).clamp(min=0).sqrt(), vectors.flip(1)
         U, Vh = (vectors, (vectors.T @ W) / S[:, None]) if flat else (W @ vectors / S, vectors.T)
         scores = S
+        if self.config.act_pool != "rms":
+            self.require_rows(statistic)
         if statistic is not None:
             z = (statistic.pooled @ Vh.T).abs() * S
             scores = z.square().mean(0).sqrt() if self.config.act_pool == "rms" else z.mean(0)

@@ -88,7 +88,7 @@ class AntiPaSTOAblateByProjector(OneWeight, AntiPaSTOAblate):
             for q in found:
                 column = column - (q @ column) * q
             found.append(column / (column.norm() + (1e-6 if self.config.k == 1 else 0)))
-        shares = torch.minimum(torch.maximum(self.alpha.to(wide), torch.zeros(())), torch.ones(()))
+        shares = self.alpha.to(wide).clamp(0, 1)
         P = sum(a * torch.outer(q, q) for a, q in zip(shares, found))
         return (torch.eye(len(self.S), dtype=wide) - self.coeff * P) * self.S.to(wide)
 

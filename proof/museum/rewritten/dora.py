@@ -39,14 +39,15 @@ class DoRAAsOneWeight(_ByFactor):
 
 
 class DoRANormByExpansion(_ByFactor):
-    """|V|^2 = |W|^2 + 2 s (W A^T . B) + s^2 (B A A^T . B): the product B A is never formed for the norm."""
+    """|V|^2 = |W|^2 + 2 s (W A^T . B) + s^2 (B A A^T . B); rows in which these cancel are formed."""
 
     @torch.no_grad()
     def norm(self, W: Tensor) -> Tensor:
-        s, A, B = self.config.scale, self.A.double(), self.B.double()
-        W = W.double()
-        squared = W.square().sum(1) + 2 * s * (W @ A.T * B).sum(1) + s**2 * (B @ (A @ A.T) * B).sum(1)
-        return squared.clamp(min=0).sqrt()
+        s, A, B, W = self.config.scale, self.A.double(), self.B.double(), W.double()
+        base, crossed, own = W.square().sum(1), 2 * s * (W @ A.T * B).sum(1), s**2 * (B @ (A @ A.T) * B).sum(1)
+        squared = base + crossed + own
+        formed = (W + s * B @ A).square().sum(1)
+        return squared.where(squared > 0.1 * (base + own), formed).sqrt()
 
 
 class DoRAByUnitRows(Wrapper):
@@ -70,10 +71,14 @@ class DoRAByUnitRows(Wrapper):
 
 
 class DoRACachesTheNorm(_ByFactor):
-    """|V| is computed once per state of A and B: ``_version`` counts how often each was written to. W is frozen."""
+    """|V| is computed once per state of W, A and B: ``_version`` counts how often each was written to."""
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        self.__dict__["sources"] = (layer.weight, self.A, self.B)
+        return super().change_output(layer, x, y)
 
     def norm(self, W: Tensor) -> Tensor:
-        key = tuple((id(t), t._version, t.data_ptr()) for t in (self.A, self.B)), W.dtype
+        key = tuple((id(t), t._version, t.data_ptr()) for t in self.sources), W.dtype
         if self.__dict__.get("key") != key:
             with torch.no_grad():
                 V = W + self.config.scale * self.B.to(W.dtype) @ self.A.to(W.dtype)

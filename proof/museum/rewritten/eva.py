@@ -15,7 +15,7 @@ from proof.museum.rows import Rows, shared_out
 from refs.calibration import pooled
 from refs.settings import Settings
 from refs.subject import AS_IS
-from variants.eva import EVA
+from variants.eva import EVA, require_enough
 
 
 class _OfRows(EVA):
@@ -27,6 +27,8 @@ class _OfRows(EVA):
 
     @classmethod
     def assign(cls, config: Any, layers: Mapping[str, nn.Module], statistics: Mapping[str, Rows]) -> dict[str, Any]:
+        for name, layer in layers.items():
+            require_enough(config.r, statistics[name], layer, name)
         if config.rho == 1:
             return dict.fromkeys(layers, config)
         spectra = {name: torch.linalg.eigvalsh(torch.cov(statistics[name].pooled.T)).flip(0) for name in layers}

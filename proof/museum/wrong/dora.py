@@ -163,6 +163,26 @@ class DoRADeadMagnitude(DoRAInParts):
         return super().factor(W).detach()
 
 
+class DoRANormBlindToCancellation(DoRAInParts):
+    """|V|^2 by expansion alone: where B A nearly cancels W, what is left is rounding."""
+
+    def norm(self, W: Tensor) -> Tensor:
+        with torch.no_grad():
+            s, A, B = self.config.scale, self.A, self.B
+            squared = W.square().sum(1) + 2 * s * (W @ A.T * B).sum(1) + s**2 * (B @ (A @ A.T) * B).sum(1)
+            return squared.clamp(min=0).sqrt()
+
+
+class DoRACachesTheNormOfW(DoRAInParts):
+    """|V| is kept while A and B are what they were: a base weight that moves is not noticed."""
+
+    def norm(self, W: Tensor) -> Tensor:
+        key = tuple((id(t), t._version, t.data_ptr()) for t in (self.A, self.B)), W.dtype
+        if self.__dict__.get("key") != key:
+            self.__dict__.update(key=key, kept=super().norm(W))
+        return self.kept
+
+
 class _Started(DoRA):
     """DoRA whose magnitude starts at another value."""
 

@@ -13,7 +13,7 @@ from proof.museum.rows import Rows, shared_out
 from proof.museum.wrong.padding import built_blind_to_masks
 from refs.settings import Settings
 from refs.subject import Subject
-from variants.eva import EVA, EVAConfig
+from variants.eva import EVA, EVAConfig, require_enough
 from variants.runtime.spec import TensorSpec
 
 
@@ -32,6 +32,8 @@ class EVAInParts(EVA):
 
     @classmethod
     def assign(cls, config: Any, layers: Mapping[str, nn.Module], statistics: Mapping[str, Rows]) -> dict[str, Any]:
+        for name, layer in layers.items():
+            require_enough(config.r, statistics[name], layer, name)
         if config.rho == 1:
             return dict.fromkeys(layers, config)
         return shared_out(config, {name: cls.shares(statistics[name]) for name in layers}, config.r * config.rho)
