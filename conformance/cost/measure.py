@@ -14,6 +14,7 @@ import torch
 from conformance.cost import points
 from conformance.cost.counts import Counts, count
 from conformance.cost.points import Point
+from conformance.cost.spectra import Directions, directions
 from conformance.cost.starts import Start, starts
 from conformance.cost.subjects import Contender, bare, input_at, on, peft, variant
 from conformance.cost.timing import Passes, Spread, above, interleaved, ratio
@@ -94,6 +95,7 @@ class Costs:
     decoded: tuple[Timed, ...]
     overhead: tuple[Timed, ...]
     started: tuple[Started, ...]
+    spectra: tuple[Directions, ...]
 
 
 def measure(chosen: Sequence[Contender], rotated: Sequence[Contender], *, quick: bool, say: Say) -> Costs:
@@ -112,6 +114,7 @@ def measure(chosen: Sequence[Contender], rotated: Sequence[Contender], *, quick:
         decoded=() if quick else _timed(chosen, (points.DECODED,), say, decode=True),
         overhead=() if quick else _timed(chosen, (points.TINY,), say, of=above),
         started=() if quick else tuple(_started(chosen, say)),
+        spectra=() if quick else tuple(_spectra(chosen, say)),
     )
 
 
@@ -214,3 +217,9 @@ def _started(chosen: Sequence[Contender], say: Say) -> Iterable[Started]:
             say(f"starting {contender.name} at {point.id}")
             sides = starts(contender, point)
             yield Started(contender.name, point, sides["ours"], sides.get("peft"))
+
+
+def _spectra(chosen: Sequence[Contender], say: Say) -> Iterable[Directions]:
+    for point in points.SPECTRA:
+        say(f"decomposing at {point.id}")
+        yield from directions(chosen, (point,))

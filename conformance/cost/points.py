@@ -44,6 +44,9 @@ TINY = Point(64, 1)
 STARTED = (Point(1024, 512), Point(2048, 512))
 """Where the initialisation is measured."""
 
+SPECTRA = (Point(1024, 512), Point(2048, 512), Point(4096, 512))
+"""Where a weight's leading directions are looked for."""
+
 WIDE = 4096
 """From this width on, methods whose forward is that of another one are left out: their start alone takes minutes."""
 SAME_FORWARD = {"pissa": "lora", "eva": "lora", "antipasto_corda": "antipasto"}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from conformance.cost.counts import Counts
 from conformance.cost.measure import Costs, Counted, Timed
-from conformance.cost.points import Point
+from conformance.cost.points import TIMED, Point
 from conformance.cost.timing import Spread
 
 NAMES = {"markdown": "cost.md", "data": "cost.json", "plot": "cost.svg"}
@@ -29,7 +30,7 @@ def markdown(costs: Costs) -> str:
         autoescape=False,
     )
     environment.filters |= {"mb": mb, "spread": spread, "micro": micro, "place": place, "whole": whole}
-    environment.globals |= {"flops": flops, "by_name": by_name, "at": at, "unique": unique}
+    environment.globals |= {"flops": flops, "by_name": by_name, "at": at, "unique": unique, "beside": beside}
     return environment.get_template("cost.md.j2").render(costs=costs).rstrip() + "\n"
 
 
@@ -89,6 +90,24 @@ def by_name(rows: Any) -> dict[str, list[Any]]:
 def unique(rows: Any, attribute: str) -> list[Any]:
     """The values of an attribute, each once, in the order in which they come."""
     return list(dict.fromkeys(getattr(row, attribute) for row in rows))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Every time on the CPU that has one of peft's beside it. ``mean``: geometric, of the medians."""
+
+    rows: tuple[Timed, ...]
+    mean: float
+    worst: Timed
+
+
+def beside(costs: Costs) -> Beside | None:
+    """Over the points of ``TIMED``; None where peft has none of the methods."""
+    rows = tuple(row for row in costs.timed if row.to_peft and row.device == "cpu" and row.point in TIMED)
+    if not rows:
+        return None
+    medians = {row: row.to_peft.median for row in rows if row.to_peft}
+    return Beside(rows, geometric_mean(medians.values()), max(rows, key=lambda row: medians[row]))
 
 
 def at(rows: list[Any], **wanted: Any) -> Counted | Timed | None:

@@ -15,6 +15,7 @@ from conformance.cost import measure, plot, render
 from conformance.cost.counts import Counts
 from conformance.cost.measure import Costs, Counted, Machine, Sides, Started, Timed
 from conformance.cost.points import COUNTED, DECODED, TIMED, TINY
+from conformance.cost.spectra import Directions
 from conformance.cost.starts import Start
 from conformance.cost.timing import Spread
 
@@ -48,6 +49,7 @@ COSTS = Costs(
     decoded=times(DECODED),
     overhead=times(TINY),
     started=(Started("lora", COUNTED, Start(RATIO, 10**6), None),),
+    spectra=(Directions("pissa", COUNTED, RATIO, RATIO, 1e-6, 2e-6),),
 )
 
 
@@ -66,6 +68,17 @@ def test_every_table_has_as_many_cells_as_its_head() -> None:
     """A row would be shifted against its head."""
     for table in re.findall(r"(?:^\|.*\n)+", render.markdown(COSTS), re.MULTILINE):
         assert len({line.count("|") for line in table.splitlines()}) == 1, table
+
+
+def test_the_sum_beside_peft() -> None:
+    """The line that everybody reads would say something else than the cells below it."""
+    slow = replace(times(TIMED[1])[0], to_peft=Spread(4.0, 1.22 * 1.5**6, 50.0, 15))
+    costs = replace(COSTS, timed=(*(row for row in COSTS.timed if row.point != TIMED[1]), slow))
+    text = render.markdown(costs)
+    assert f"Geometric mean of the {len(TIMED)} cells: **1.83**. The largest: 13.90, lora at d1024 n512." in text
+    assert "| pissa | 1024 | 1.22 | 1.220 | 1e-06 | 2e-06 |" in text
+    alone = replace(COSTS, timed=tuple(row for row in COSTS.timed if row.to_peft is None))
+    assert "Beside peft" not in render.markdown(alone)
 
 
 def test_the_report_names_the_machine_and_no_date() -> None:
@@ -105,10 +118,11 @@ def test_the_picture_is_the_same_every_time() -> None:
 
 def test_a_quick_report_leaves_out_what_was_not_measured() -> None:
     """Empty tables would look like measurements."""
-    quick = replace(COSTS, decoded=(), overhead=(), started=(), rotation=(), rotation_timed=())
+    quick = replace(COSTS, decoded=(), overhead=(), started=(), spectra=(), rotation=(), rotation_timed=())
     text = render.markdown(quick)
     assert "`conformance cost --quick`" in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## Beside peft",
         "## Counts at d1024, 512 tokens",
         "## Growth",
         "## Times over the bare layer",
