@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,14 @@ class Entry:
     @property
     def location(self) -> str:
         """``file:line`` of the code under audit."""
-        file = Path(inspect.getsourcefile(self.code) or "")
-        line = inspect.getsourcelines(self.code)[1]
-        try:
-            return f"{file.resolve().relative_to(ROOT).as_posix()}:{line}"
-        except ValueError:
-            return f"{file.name}:{line}"
+        return _location(self.code)
+
+
+@cache
+def _location(code: Any) -> str:
+    file = Path(inspect.getsourcefile(code) or "")
+    line = inspect.getsourcelines(code)[1]
+    try:
+        return f"{file.resolve().relative_to(ROOT).as_posix()}:{line}"
+    except ValueError:
+        return f"{file.name}:{line}"

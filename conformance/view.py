@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 from conformance.entry import Entry
@@ -158,7 +159,7 @@ class View:
         """``file:line`` of the reference's main object, as the lock check found it."""
         return str(self.fact("references", "location") or "unknown")
 
-    @property
+    @cached_property
     def rows(self) -> tuple[Row, ...]:
         """The findings worth acting on, worst first."""
         rows = [

@@ -38,9 +38,10 @@ def sample(n: int, seed: int) -> list[Mutant]:
     return everyone[:n]
 
 
-def controls(workers: int) -> dict[str, str]:
-    """Each file loaded in the same way without a mistake -> the case that kills it, which must be none."""
-    return dict(zip(files(), each(_control, files(), workers)))
+def controls(workers: int, chosen: Sequence[str] | None = None) -> dict[str, str]:
+    """Each file, or those chosen, loaded in the same way without a mistake -> the case that kills it: must be none."""
+    asked = files() if chosen is None else chosen
+    return dict(zip(asked, each(_control, asked, workers)))
 
 
 def _control(file: str) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from conformance.entry import Entry
 from conformance.model import Case
+from conformance.roster import ENTRIES
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
 from refs.settings import Settings
 from refs.subject import AS_IS, Host, Subject
@@ -105,6 +106,7 @@ UNREFERENCED = replace(SOUND, name="unreferenced", method=None)
 
 MANY = (SOUND, SHIFTED, SEGFAULT, HANGING, SKIPPING, EXITING, UNREFERENCED)
 ONE = (SOUND,)
+REAL = tuple(entry for entry in ENTRIES if entry.name in ("lora", "dora", "ia3_ff", "eva", "antipasto_rot"))
 BOTH = (SOUND, SHIFTED)
 NOBODY: tuple[Entry, ...] = ()
 CRASHING = (SEGFAULT, SOUND)
