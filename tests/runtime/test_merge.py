@@ -172,6 +172,26 @@ def test_a_quantised_weight_is_refused() -> None:
         merge(model)
 
 
+class Doubling(nn.Linear):
+    """A linear layer by its class and its tensors only."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Twice."""
+        return 2 * super().forward(input)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_a_layer_that_is_more_than_its_weight_is_refused(dtype: torch.dtype) -> None:
+    """Otherwise what the layer does besides would be lost, or be done to the adapter as well."""
+    model = nn.Sequential(Doubling(30, 20), nn.Linear(20, 1000), nn.Linear(1000, 10)).to(dtype)
+    attach(model, LoRAConfig(r=2, targets=Targets(include=("1", "2"))), name="sound")
+    merge(model, "sound")
+    unmerge(model, "sound")
+    attach(model, LoRAConfig(r=2, targets=Targets(include=("0",))), name="odd")
+    with refused(model, "Doubling, whose own output is not weight x"):
+        merge(model, "odd")
+
+
 def test_values_too_large_for_the_layer_are_refused() -> None:
     """A float16 model would be full of infinities, and only its users would see."""
     model = Mlp().half()

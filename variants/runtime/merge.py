@@ -10,6 +10,9 @@ from variants.runtime.errors import AdapterError
 from variants.runtime.refuse import refuse_tied
 from variants.runtime.state import CHILD, Attachment, chosen, weight_of
 
+NEAR = 8
+"""Roundings by which a linear layer's output may be off, relative to |W| |x| + |b|."""
+
 
 def merge(model: nn.Module, name: str | None = None) -> None:
     """Make one adapter part of its layers' weights and biases: the same outputs, at the bare layers' price.
@@ -21,7 +24,7 @@ def merge(model: nn.Module, name: str | None = None) -> None:
     taken if no ``name`` is given.
 
     Raises ``AdapterError``: unknown name, merged already, a weight that is no plain floating-point matrix or is shared
-    with another module, values too large for the layer's dtype.
+    with another module, a layer that does more than its weight and bias, values too large for the layer's dtype.
     """
     attachment = chosen(model, name, where="merge")
     if attachment.merged:
@@ -97,6 +100,13 @@ def _folded(attachment: Attachment, target: str, layer: nn.Module, adapter: Adap
             where=where,
             fix="Merge into the model before it is quantised, or leave the adapter unmerged.",
         )
+    if not _is_linear(layer, weight):
+        raise AdapterError(
+            got=f"{type(layer).__name__}, whose own output is not weight x + bias",
+            want="a layer that is its weight and bias, for the adapter to become part of them",
+            where=where,
+            fix="Leave the adapter unmerged.",
+        )
     W, b = adapter.fold(layer)
     if not bool(W.to(weight.dtype).isfinite().all() and b.to(weight.dtype).isfinite().all()):
         raise AdapterError(
@@ -106,6 +116,18 @@ def _folded(attachment: Attachment, target: str, layer: nn.Module, adapter: Adap
             fix="Look at the adapter's tensors, or keep the base in a wider dtype.",
         )
     return W, b
+
+
+def _is_linear(layer: nn.Module, weight: Tensor) -> bool:
+    """At one input and at zero, past the hooks, as exactly as the layer's dtype allows."""
+    bias: Tensor | None = getattr(layer, "bias", None)
+    x = torch.linspace(-1, 1, weight.shape[1], device=weight.device).to(weight.dtype)
+    rows = torch.stack([torch.zeros_like(x), x])
+    with torch.no_grad():
+        given = layer.forward(rows).double()
+        parts = rows.double() @ weight.double().T, torch.zeros(()) if bias is None else bias.double()
+        size = rows.double().abs() @ weight.double().abs().T + parts[1].abs()
+        return bool(((given - sum(parts)).abs() <= NEAR * torch.finfo(weight.dtype).eps * size).all())
 
 
 def _refused(attachment: Attachment, got: str, want: str, fix: str, where: str = "merge") -> AdapterError:
