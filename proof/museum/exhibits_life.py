@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proof.museum.exhibit import Exhibit
-from proof.museum.wrong import eva_ranks, exchanged, life, options
+from proof.museum.wrong import eva_ranks, exchanged, life, merged, options
 
 EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit(life.LoRAScaleNotSaved, "lora", "checkpoint", fault="scale or magnitude not saved"),
@@ -22,15 +22,15 @@ EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit(life.LoRASecondAttachFreezesTheFirst, "lora", "coexistence", fault="a second attach breaks the first"),
     Exhibit(life.LoRADetachOneTakesBoth, "lora", "coexistence", fault="a second attach breaks detach"),
     Exhibit(life.LoRASecondLoadFails, "lora", "coexistence", raises=True, fault="a second attach breaks load"),
-    Exhibit(life.LoRAMergeScalesTwice, "lora", "merge", fault="merge scales twice"),
-    Exhibit(life.LoRAMergeForgetsTheScale, "lora", "merge", fault="merge forgets the scale"),
-    Exhibit(life.LoRAMergesTwice, "lora", "merge"),
-    Exhibit(life.LoRAUnmergeSubtracts, "lora", "merge"),
-    Exhibit(life.LoRAMergesInBf16, "lora", "merge"),
-    Exhibit(life.IA3MergeForgetsTheBias, "ia3", "merge", fault="merge forgets the bias"),
-    Exhibit(life.ROADMergeForgetsTheBias, "road", "merge", fault="merge forgets the bias"),
-    Exhibit(life.DoRAMergeForgetsTheMagnitude, "dora", "merge"),
-    Exhibit(life.HRAMergesReversed, "hra", "merge"),
+    Exhibit(merged.LoRAMergeScalesTwice, "lora", "merge", fault="merge scales twice"),
+    Exhibit(merged.LoRAMergeForgetsTheScale, "lora", "merge", fault="merge forgets the scale"),
+    Exhibit(merged.LoRAMergesTwice, "lora", "merge"),
+    Exhibit(merged.LoRAUnmergeSubtracts, "lora", "merge"),
+    Exhibit(merged.LoRAMergesInBf16, "lora", "merge"),
+    Exhibit(merged.IA3MergeForgetsTheBias, "ia3", "merge", fault="merge forgets the bias"),
+    Exhibit(merged.ROADMergeForgetsTheBias, "road", "merge", fault="merge forgets the bias"),
+    Exhibit(merged.DoRAMergeForgetsTheMagnitude, "dora", "merge"),
+    Exhibit(merged.HRAMergesReversed, "hra", "merge"),
     Exhibit(options.LoRATakesAnyInit, "lora", "refusals", fault="an option is silently ignored"),
     Exhibit(options.ROADTakesAnyKind, "road", "refusals", fault="an option is silently ignored"),
     Exhibit(options.AntiPaSTOPoolsNothing, "antipasto", "refusals", fault="an option is silently ignored"),
