@@ -101,7 +101,8 @@ def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str, *, nudge
     finite and the reference is not, it is held against the truth like the rest, within the error of that rest.
 
     ``nudged``: the truth for inputs that are one rounding of float32 away. In float32 that move counts as a spacing
-    where it is the larger one: of a sum that cancels, no order of summation knows more.
+    where it is the larger one: of a sum that cancels, no order of summation knows more. A float64 tensor beside a
+    float32 layer has the room of the float64 comparisons.
     """
     if got.dtype != other.dtype:
         return same(str(got.dtype), str(other.dtype), f"{what}: dtype")
@@ -120,7 +121,7 @@ def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str, *, nudge
     own, spacing = _rms(got.double() - truth), eps * _rms(truth)
     if nudged is not None and got.dtype == torch.float32:
         spacing = max(spacing, _rms(nudged[finite] - truth))
-    share = ROUNDED_K if got.dtype == torch.float32 else BARE_EPS_SHARE
+    share = {torch.float64: EXACT_K, torch.float32: ROUNDED_K}.get(got.dtype, BARE_EPS_SHARE)
     scatter = FEW / len(truth) ** 0.5
     limit = (LOW_PRECISION_FACTOR + scatter) * theirs + (share + scatter) * spacing
     return Comparison(

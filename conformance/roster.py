@@ -47,7 +47,13 @@ def _sets(*options: Mapping[str, object]) -> tuple[Options, ...]:
 
 _LORA = _sets({"rslora": True}, {"init": "gaussian"})
 _STEERED = ({"coeff": -1.0}, {"coeff": -0.5, "suppress_only": True})
-_SELECTED = ({"calibration": "mean"}, {"calibration": "spikes"}, {"calibration": "spikes", "act_pool": "mean_abs"})
+_SELECTED = (
+    {"calibration": "mean"},
+    {"calibration": "spikes"},
+    {"calibration": "spikes", "act_pool": "mean_abs"},
+    {"calibration": "faint"},
+    {"calibration": "faint", "act_pool": "mean_abs"},
+)
 _MASKED = {"calibration": "masked"}
 
 ENTRIES: tuple[Entry, ...] = (

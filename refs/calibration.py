@@ -6,6 +6,7 @@
 - ``mean``: rows with a mean that is large beside their spread.
 - ``spikes``: small rows, and now and then one that is large along a few directions: a root mean square sees these
   directions first, a mean of absolute values does not.
+- ``faint``: as ``gap``, a thousand times smaller: beside them nothing else may count.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-KINDS = ("rows", "masked", "gap", "mean", "spikes")
+KINDS = ("rows", "masked", "gap", "mean", "spikes", "faint")
 SIZES = (24, 31, 41)
 """Rows per batch; more than the ranks in use in each."""
 
@@ -75,4 +76,5 @@ def _shape(kind: str, d_in: int) -> tuple[np.ndarray, float]:
         "gap": (4.0 * 0.5 ** np.arange(d_in), 0.5),
         "mean": (np.linspace(2.0, 0.5, d_in), 20.0),
         "spikes": (np.linspace(0.5, 2.0, d_in), 0.0),
+        "faint": (4e-3 * 0.5 ** np.arange(d_in), 0.0),
     }[kind]

@@ -83,7 +83,8 @@ class DoRA(Adapter):
 
     def _B_transposed(self) -> Tensor:
         """B^T; where it is kept, laid out as a product with one row reads it."""
-        return self.B.t().contiguous() if torch.is_inference_mode_enabled() else self.B.t()
+        kept = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+        return self.B.t().contiguous() if kept else self.B.t()
 
     def factor(self, W: Tensor) -> Tensor:
         """f = m / |V|_row: ``(d_out,)``."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from conformance.checks.check import SMALL, WIDE
+from conformance.checks.check import SMALL, WIDE, with_options
 from conformance.compare import Comparison, conclude, no_less_exact, same
 from conformance.entry import Entry
 from conformance.model import SHORT_DTYPES, Finding, Probe
@@ -28,12 +28,13 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         return ()
     low = tuple(replace(SMALL, dtype=dtype, adapter=None) for dtype in ("bfloat16", "float16"))
     more = tuple(probe for p in low for probe in (replace(p, batch=(4, 16)), replace(p, training=True, batch=(64,))))
+    more += with_options(entry, replace(SMALL, dtype="bfloat16", adapter=None, batch=(64,)))
     return more + tuple(
         replace(probe, state=state, dtype=dtype, adapter=adapter)
         for dtype, adapters in (
             ("bfloat16", (None, "bfloat16")),
             ("float16", (None, "float16")),
-            ("float32", (None, "bfloat16")),
+            ("float32", (None, "bfloat16", "float64")),
         )
         for adapter in adapters
         for state in ("t0", "perturbed")

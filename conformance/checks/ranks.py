@@ -22,17 +22,18 @@ SPECTRUM = (5.0, 4.0, 3.0, 2.0, 1.0, 0.5, *[0.1] * (D - 6))
 
 
 class Fork(nn.Module):
-    """Three layers of their own inputs: a few clear directions, many equal and large ones, and a single one."""
+    """Layers of a few clear directions (two of the same inputs), of many equal and large ones, and of a single one."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         torch.manual_seed(seed)
         self.a, self.b, self.c = nn.Linear(D, D), nn.Linear(D, D), nn.Linear(8, 12)
+        self.twin = nn.Linear(D, D)
 
     def forward(self, x: Tensor) -> Tensor:
         lone = torch.zeros_like(x) + x.sum(-1, keepdim=True)
         even = 10 * x / torch.tensor(SPECTRUM)
-        y: Tensor = self.a(x) + self.b(even) + self.c(lone[..., :8].contiguous()).sum(-1, keepdim=True)
+        y: Tensor = self.a(x) + self.twin(x) + self.b(even) + self.c(lone[..., :8].contiguous()).sum(-1, keepdim=True)
         return y
 
 
@@ -44,17 +45,20 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         {"rho": 2.0},
         {"rho": 2.0, "adjust_scaling": False},
         {"rho": 2.0, "rslora": True},
+        {"rho": 2.0, "whiten": True},
         {"rho": 1.5},
         {"rho": 1.0},
     )
     made = (replace(plain, options=tuple(sorted(options.items()))) for options in sets)
+    faint = replace(plain, options=(("rho", 2.0),), special="faint")
     few = replace(plain, r=2, alpha=3.0, options=(("rho", 1.5),))
-    return (*made, few, replace(few, r=1, options=(("rho", 2.0),)))
+    return (*made, faint, few, replace(few, r=1, options=(("rho", 2.0),)))
 
 
 def run(trial: Trial) -> Finding:
     rng = np.random.default_rng([trial.probe.seed, 4])
-    rows = [torch.from_numpy(rng.standard_normal((200, D)) * SPECTRUM).float()]
+    size = 1e-3 if trial.probe.special == "faint" else 1.0
+    rows = [size * torch.from_numpy(rng.standard_normal((200, D)) * SPECTRUM).float()]
     model = Fork(trial.probe.seed)
     assert isinstance(trial.reference, Live)
     assert trial.reference.ranks is not None
