@@ -22,7 +22,7 @@ def main() -> int:
     killed = say("kill matrix", lambda: matrix.run(options.workers))
     spared = say("false alarms", lambda: alarms.run(options.workers))
     controls = say("controls", lambda: mutation.controls(options.workers))
-    mutants = say("mutants", lambda: mutation.run(options.workers))
+    mutants = say("mutants", lambda: mutation.run(options.workers, again=options.thorough))
     replayed = say("replay", lambda: replay.run(options.workers))
     turned = say("corrupted peft", lambda: corrupted.run(options.workers))
     parts = [
@@ -48,6 +48,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m proof", description=__doc__)
     parser.add_argument("--workers", type=int, default=2, help="processes to spread the cases over (2)")
+    parser.add_argument("--thorough", action="store_true", help="try the mutants that are known to live, too")
     parser.add_argument("--out", type=Path, default=ROOT / "reports", help="folder to write to (reports)")
     return parser
 

@@ -71,7 +71,10 @@ def mutation_part(rows: Sequence[Tried], controls: Mapping[str, str]) -> Part:
     """Enough of the mutants killed, every survivor known, and nothing killed by the way it is loaded."""
     share, alive = share_killed(rows), survivors(rows)
     problems = [f"{file} is killed without a mistake in it, by {case}" for file, case in controls.items() if case]
-    problems += [f"listed as equivalent or not asked, and no survivor: {' '.join(key)}" for key in stale(rows)]
+    problems += [f"known to live, and does not: {' '.join(key)}" for key in stale(rows)]
+    problems += [
+        f"alive, and nobody has said why: {r.file}:{r.line} {r.before} -> {r.after}" for r in alive if not r.reason
+    ]
     if share < ENOUGH:
         problems.append(f"{share:.1%} of the mutants killed, want {ENOUGH:.0%}")
     counts = Counter(row.status for row in rows)

@@ -6,7 +6,7 @@
 - ``mean``: rows with a mean that is large beside their spread.
 - ``spikes``: small rows, and now and then one that is large along a few directions: a root mean square sees these
   directions first, a mean of absolute values does not.
-- ``faint``: as ``gap``, a thousand times smaller: beside them nothing else may count.
+- ``faint``: small rows, beside which nothing else may count; other directions lead in each batch.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def batches(kind: str, d_in: int, dtype: torch.dtype) -> tuple[Batch, ...]:
     basis = np.linalg.qr(rng.standard_normal((d_in, d_in)))[0]
     mean_row = mean * rng.standard_normal(d_in)
     made = []
-    for size in SIZES:
-        rows = (rng.standard_normal((size, d_in)) * spectrum) @ basis + mean_row
+    for number, size in enumerate(SIZES):
+        along = np.roll(spectrum, number * d_in // len(SIZES)) if kind == "faint" else spectrum
+        rows = (rng.standard_normal((size, d_in)) * along) @ basis + mean_row
         if kind == "spikes":
             rows[::8] += 60.0 * rng.standard_normal((len(rows[::8]), 1)) @ basis[:1]
         x = torch.from_numpy(rows).to(dtype)[None]

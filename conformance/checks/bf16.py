@@ -35,6 +35,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
             ("bfloat16", (None, "bfloat16")),
             ("float16", (None, "float16")),
             ("float32", (None, "bfloat16", "float64")),
+            ("float64", ("float32",)),
         )
         for adapter in adapters
         for state in ("t0", "perturbed")

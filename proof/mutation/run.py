@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 
-from proof.mutation.equivalents import EQUIVALENT, NOT_ASKED
+from proof.mutation.known import KNOWN
 from proof.mutation.mutants import Mutant, files, mutants
 from proof.mutation.trial import (
     BROKEN,
@@ -26,14 +27,14 @@ ENOUGH = 0.95
 """Share of the mutants that are not equivalent which must be killed."""
 
 
-def run(workers: int, chosen: Sequence[Mutant] | None = None) -> list[Tried]:
-    """Every mutant, or those chosen, tried."""
-    return each(try_mutant, mutants() if chosen is None else chosen, workers)
+def run(workers: int, chosen: Sequence[Mutant] | None = None, *, again: bool = False) -> list[Tried]:
+    """Every mutant, or those chosen, tried; with ``again`` also those that are known to live."""
+    return each(partial(try_mutant, again=again), mutants() if chosen is None else chosen, workers)
 
 
-def sample(n: int, seed: int) -> list[Mutant]:
+def sample(n: int, seed: int, of: Sequence[Mutant] | None = None) -> list[Mutant]:
     """``n`` mutants spread over the files by their number, the same for a seed."""
-    everyone = list(mutants())
+    everyone = list(mutants() if of is None else of)
     random.Random(seed).shuffle(everyone)
     return everyone[:n]
 
@@ -57,13 +58,15 @@ def share_killed(rows: Sequence[Tried]) -> float:
 
 
 def survivors(rows: Sequence[Tried]) -> list[Tried]:
-    """Those that stand for a gap in the harness."""
+    """Those that stand for a gap in the harness: known ones have a reason."""
     return [row for row in rows if row.status == SURVIVED]
 
 
 def stale(rows: Sequence[Tried]) -> list[tuple[str, ...]]:
-    """Rows of ``EQUIVALENT`` and ``NOT_ASKED`` that fit no mutant which survived."""
+    """Rows of ``KNOWN`` that fit no mutant which lives."""
     used = {
-        (row.file, row.function, row.operator, row.before, row.after) for row in rows if row.status in (EQUAL, LEFT_OUT)
+        (row.file, row.function, row.operator, row.before, row.after)
+        for row in rows
+        if row.status in (EQUAL, LEFT_OUT, SURVIVED)
     }
-    return sorted({*EQUIVALENT, *NOT_ASKED} - used)
+    return sorted(set(KNOWN) - used)

@@ -14,7 +14,7 @@ from pathlib import Path
 from conformance.entry import ROOT, Entry
 from conformance.roster import ENTRIES, entry_for
 from proof.jury import QUICK_CHECKS, Hearing, cases_of
-from proof.mutation.equivalents import EQUIVALENT, NOT_ASKED
+from proof.mutation.known import EQUIVALENT, GAP, KNOWN, NOT_ASKED
 from proof.mutation.mutants import SHARED, Mutant
 
 LAST = "wrapping"
@@ -22,12 +22,13 @@ LAST = "wrapping"
 SECONDS = 300
 """No case of the plan takes a second; a mutant that takes this long in all hangs."""
 KILLED, TIMED_OUT, SURVIVED = "killed", "timed out", "survived"
-EQUAL, LEFT_OUT, BROKEN = "equivalent", "not asked", "does not load"
+EQUAL, LEFT_OUT, BROKEN = EQUIVALENT, NOT_ASKED, "does not load"
+LIVING = {EQUIVALENT: EQUAL, NOT_ASKED: LEFT_OUT, GAP: SURVIVED}
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of one mutant. ``killer``: the case that killed it; ``reason``: why it changes nothing."""
+    """What became of one mutant. ``killer``: the case that killed it; ``reason``: why it lives or does not load."""
 
     file: str
     line: int
@@ -40,8 +41,15 @@ class Tried:
     reason: str = ""
 
 
-def try_mutant(mutant: Mutant) -> Tried:
-    """Before each variant that its file makes, until one is called BUGGY."""
+def try_mutant(mutant: Mutant, *, again: bool = False) -> Tried:
+    """Before each variant that its file makes, until one is called BUGGY.
+
+    One that is known to live is taken at its word, or with ``again`` tried like the others: it costs every case of
+    the plan, where the others cost a few.
+    """
+    kind, reason = KNOWN.get(mutant.key, ("", ""))
+    if kind and not again:
+        return Tried(*mutant.key[:1], mutant.line, *mutant.key[1:], LIVING[kind], reason=reason)
     found = dict.fromkeys(("killer", "reason"), "")
     try:
         with _alarm(SECONDS), loaded(mutant.file, mutant) as classes:
@@ -54,9 +62,8 @@ def try_mutant(mutant: Mutant) -> Tried:
         status = TIMED_OUT
     except _DoesNotLoad as error:
         status, found["reason"] = BROKEN, str(error)
-    for known, word in ((EQUIVALENT, EQUAL), (NOT_ASKED, LEFT_OUT)):
-        if status == SURVIVED and mutant.key in known:
-            status, found["reason"] = word, known[mutant.key]
+    if status == SURVIVED and kind:
+        status, found["reason"] = LIVING[kind], reason
     return Tried(*mutant.key[:1], mutant.line, *mutant.key[1:], status, **found)
 
 

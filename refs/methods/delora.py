@@ -109,6 +109,11 @@ METHOD = Method(
                     "to have the same dtype",
                     "peft's DeLoRA does not cast a float32 input to bfloat16 adapter tensors",
                 ),
+                (
+                    "*-f64+f32-*",
+                    "to have the same dtype",
+                    "peft's DeLoRA does not cast a float64 input to float32 adapter tensors",
+                ),
             ),
         ),
         Transcribed(
