@@ -20,6 +20,8 @@ from refs.subject import Subject
 DROPOUT_SEED = 97
 ALMOST = 1e-3
 """What the special ``cancelling`` leaves of a row of the weight: its square is lost in that of the rest."""
+HEAVY = 1024
+"""How many times larger its weight is, so that what is left of the row is not small by itself."""
 RESIDUAL = "W_res"
 """Name of the weight that stays in the layer, among the values of a method that takes a part of it over."""
 
@@ -73,6 +75,8 @@ class Trial:
         W = rng.standard_normal((p.d_out, p.d_in)) / p.d_in**0.5
         if p.special == "zero-row":
             W[1] = 0
+        if p.special == "cancelling":
+            W *= HEAVY
         return {"W": torch.from_numpy(W), "b": torch.from_numpy(0.5 * rng.standard_normal(p.d_out))}
 
     @cached_property

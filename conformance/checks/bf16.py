@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from conformance.checks.check import SMALL, WIDE, with_options
+from conformance.checks.check import NEXT_TO_NO_DROPOUT, SMALL, WIDE, with_options
 from conformance.compare import Comparison, conclude, no_less_exact, same
 from conformance.entry import Entry
 from conformance.model import SHORT_DTYPES, Finding, Probe
@@ -28,7 +28,11 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         return ()
     low = tuple(replace(SMALL, dtype=dtype, adapter=None) for dtype in ("bfloat16", "float16"))
     more = tuple(probe for p in low for probe in (replace(p, batch=(4, 16)), replace(p, training=True, batch=(64,))))
-    more += with_options(entry, replace(SMALL, dtype="bfloat16", adapter=None, batch=(64,)))
+    plain = replace(SMALL, dtype="bfloat16", adapter=None, batch=(64,))
+    more += with_options(entry, plain)
+    more += tuple(replace(plain, special=special) for special in entry.specials)
+    if entry.has_dropout:  # which takes another way, and drops nothing here
+        more += (replace(plain, training=True, options=(("dropout", NEXT_TO_NO_DROPOUT),)),)
     return more + tuple(
         replace(probe, state=state, dtype=dtype, adapter=adapter)
         for dtype, adapters in (

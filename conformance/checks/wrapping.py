@@ -47,6 +47,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         replace(float32, special="cast"),
         replace(training, special="recompute"),
         replace(training, special="trace"),
+        replace(WIDE, dtype="bfloat16", adapter=None, batch=(64,), special="trace"),
         replace(LARGE, special="one-entry"),
         *with_options(entry, replace(SMALL, special="trace")),
         *with_options(entry, replace(SMALL, special="functional_call")),
