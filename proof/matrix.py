@@ -12,7 +12,7 @@ from proof.jury import QUICK_CHECKS, Hearing, cases_of
 from proof.museum.registry import EXHIBITS, entry_of
 from proof.pool import each
 
-OTHERS = 12
+OTHERS = 6
 """How many cases a check that does not claim a wrong variant is asked, per reference."""
 
 

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from proof.alarms import Spared
 from proof.corrupted.run import Turned
 from proof.jury import ALL_CHECKS
-from proof.matrix import Killed
+from proof.matrix import OTHERS, Killed
 from proof.museum.exhibit import FAULTS
 from proof.mutation.run import ENOUGH, share_killed, stale, survivors
 from proof.mutation.trial import BROKEN, EQUAL, KILLED, LEFT_OUT, TIMED_OUT, Tried
@@ -150,6 +150,7 @@ def render(parts: Sequence[Part], killed: Sequence[Killed], spared: Sequence[Spa
         contributions=contributions(killed),
         checks=ALL_CHECKS,
         sign=SIGNS,
+        others=OTHERS,
         by_variant=[(like, list(rows)) for like, rows in by_variant],
         spared=spared,
         mutation_files=by_file(more["mutants"]),

@@ -155,9 +155,10 @@ class _Dropping(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         original: Any = self.inner.parametrizations.weight
-        dropped = F.dropout(x, self.p, self.training)
+        change = self.inner.weight - original.original
+        dropped = F.dropout(x.to(change.dtype), self.p, self.training)
         y = F.linear(x, original.original, self.inner.bias)
-        return y + F.linear(dropped, self.inner.weight - original.original)
+        return (y + F.linear(dropped, change)).to(x.dtype)
 
 
 class LoRACachesTheUpdate(LoRA):
