@@ -48,7 +48,7 @@ def controls(workers: int, chosen: Sequence[str] | None = None) -> dict[str, str
 def _control(file: str) -> str:
     """Of a file that several variants are made of, one of them: the others' own files have theirs."""
     with loaded(file, None) as classes:
-        return first_kill(entry_of(next(iter(classes)), classes))
+        return first_kill([entry_of(next(iter(classes)), classes)])
 
 
 def share_killed(rows: Sequence[Tried]) -> float:

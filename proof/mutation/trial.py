@@ -6,12 +6,15 @@ import importlib.util
 import signal
 import sys
 import types
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from conformance.entry import ROOT, Entry
+from conformance.plan import Planned
 from conformance.roster import ENTRIES, entry_for
 from proof.jury import QUICK_CHECKS, Hearing, cases_of
 from proof.mutation.known import EQUIVALENT, GAP, KNOWN, NOT_ASKED
@@ -42,7 +45,7 @@ class Tried:
 
 
 def try_mutant(mutant: Mutant, *, again: bool = False) -> Tried:
-    """Before each variant that its file makes, until one is called BUGGY.
+    """Before the variants that its file makes, until one is called BUGGY.
 
     One that is known to live is taken at its word, or with ``again`` tried like the others: it costs every case of
     the plan, where the others cost a few.
@@ -53,11 +56,8 @@ def try_mutant(mutant: Mutant, *, again: bool = False) -> Tried:
     found = dict.fromkeys(("killer", "reason"), "")
     try:
         with _alarm(SECONDS), loaded(mutant.file, mutant) as classes:
-            status = SURVIVED
-            for name in mutant.entries:
-                if killer := first_kill(entry_of(name, classes)):
-                    status, found["killer"] = KILLED, killer
-                    break
+            found["killer"] = first_kill([entry_of(name, classes) for name in mutant.entries])
+            status = KILLED if found["killer"] else SURVIVED
     except _Hangs:
         status = TIMED_OUT
     except _DoesNotLoad as error:
@@ -103,24 +103,40 @@ def entry_of(name: str, classes: dict[str, type]) -> Entry:
     return entry_for(classes[name], like=like)
 
 
-def first_kill(entry: Entry) -> str:
-    """The id of the first case with which the judge calls the entry BUGGY; empty if there is none.
+def first_kill(entries: Sequence[Entry]) -> str:
+    """The id of the first case with which the judge calls one of the entries BUGGY; empty if there is none.
 
-    The cases go round by round, one of each check, so that no check's many probes come before the others' first. The
-    closed form comes before the references it may witness against.
+    The cases go round by round, one probe of each check of each entry, so that no check's many probes come before the
+    others' first; the slow check comes last of all.
+    """
+    waiting = deque(map(_rounds, entries))
+    while waiting:
+        rounds = waiting.popleft()
+        killer = next(rounds, None)
+        if killer:
+            return killer
+        if killer is not None:
+            waiting.append(rounds)
+    return ""
+
+
+def _rounds(entry: Entry) -> Iterator[str]:
+    """After each round the case that killed the entry in it, or nothing.
+
+    The closed form comes before the references it may witness against.
     """
     hearing = Hearing(entry)
-    rounds: dict[str, dict[str, list]] = {}
+    checks: dict[str, dict[str, list[Planned]]] = {}
     for planned in cases_of(entry, (*QUICK_CHECKS, LAST)):
-        rounds.setdefault(planned.check.name, {}).setdefault(planned.probe.id, []).append(planned)
-    late = list(rounds.pop(LAST, {}).values())
-    queues = [list(probes.values()) for probes in rounds.values()]
-    for turn in range(max(map(len, queues), default=0)):
-        for queue in queues:
-            for planned in queue[turn] if turn < len(queue) else ():
-                if hearing.kills(planned):
-                    return planned.case.id
-    return next((planned.case.id for probe in late for planned in probe if hearing.kills(planned)), "")
+        checks.setdefault(planned.check.name, {}).setdefault(planned.probe.id, []).append(planned)
+    late = checks.pop(LAST, {}).values()
+    for probes in zip_longest(*(probes.values() for probes in checks.values()), fillvalue=()):
+        yield _killer(hearing, probes)
+    yield _killer(hearing, late)
+
+
+def _killer(hearing: Hearing, probes: Iterable[Sequence[Planned]]) -> str:
+    return next((planned.case.id for probe in probes for planned in probe if hearing.kills(planned)), "")
 
 
 def _class(name: str) -> type:
