@@ -18,6 +18,8 @@ CASE_SECONDS = 60.0
 """A case that takes longer hangs. The first one may also import peft."""
 
 DRIVER = Path(__file__).with_name("pytest_driver.py")
+NEEDLESS = tuple(word for name in ("python", "logging", "warnings") for word in ("-p", f"no:{name}"))
+"""What pytest does around each test and nobody looks at here; thousands of short cases feel it."""
 
 
 def in_a_child(
@@ -86,9 +88,10 @@ def through_pytest(
     """
     file.unlink(missing_ok=True)
     command = [
-        *(sys.executable, "-m", "pytest", str(DRIVER), "-p", "conformance.pytest_plugin", f"--evidence={file}"),
+        *(sys.executable, "-m", "pytest", str(DRIVER), f"--evidence={file}"),
+        *("-p", "conformance.pytest_plugin", "-p", "conformance.pytest_driver"),
         *([f"--entries={entries}"] if entries else []),
-        *("-p", "xdist", "-p", "pytest_timeout"),
+        *("-p", "xdist", "-p", "pytest_timeout", *NEEDLESS),
         *("-c", os.devnull, f"--rootdir={DRIVER.parent}", "-p", "no:cacheprovider", "-q", "--no-header", "-rN"),
         *("-n", str(workers), "--dist", "load", f"--timeout={limit:g}", "--timeout-method=thread"),
         *extra,

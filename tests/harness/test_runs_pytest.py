@@ -43,7 +43,7 @@ def test_a_case_that_never_answers_is_unproven_and_its_neighbours_are_measured(t
 
 def test_cases_that_were_deselected(tmp_path: Path) -> None:
     """Deselecting the cases that fail would make a variant CORRECT."""
-    gone = f"test_case[sound/{toys.ODD_CASE}]"
+    gone = f"sound/{toys.ODD_CASE}"
     extra = ["-k", "not influence", "--deselect", f"pytest_driver.py::{gone}"]
     found = through_pytest(tmp_path / "e.jsonl", workers=1, entries=f"{HERE}:ONE", extra=extra)
     (verdict,) = verdicts(toys.ONE, found).values()
