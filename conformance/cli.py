@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     entries: Any = {"metavar": "MODULE:ATTRIBUTE", "help": "audit this tuple of entries instead of the roster"}
 
     run = commands.add_parser("run", help="audit every variant through pytest, render reports/, and gate")
-    run.add_argument("--workers", type=_positive, default=2, help="pytest-xdist workers (default 2)")
+    run.add_argument("--workers", type=_positive, default=2, help="processes that run the cases (default 2)")
     run.add_argument("--reports", type=Path, default=Path("reports"), help="where the cards go (default reports/)")
     run.add_argument("--against", metavar="REV", help="git revision whose verdicts may not get worse (default HEAD)")
     run.add_argument("--changed-since", metavar="REV", help=SINCE + "; held against that revision's verdicts")
@@ -117,11 +117,12 @@ def _run_some(options: argparse.Namespace, change: Change, committed: Mapping[st
     from conformance.collect import in_a_child
 
     out = WORK / "reports"
-    with Background(lambda: in_a_child(tuple(change.variants), None, lambda done: None)) as child:
+    names = tuple(change.variants)
+    with Background(lambda: in_a_child(names, None, lambda done: None, workers=options.workers)) as child:
         from conformance import partial, report
         from conformance.select import choose, entries_at
 
-        entries = choose(tuple(change.variants))
+        entries = choose(names)
         found = child.result()
     shown = report.judged(entries, found)
     files = report.render(shown)

@@ -29,13 +29,16 @@ def in_a_child(
     *,
     entries: str | None = None,
     limit: float = CASE_SECONDS,
+    workers: int = 1,
 ) -> Evidence:
     """Run the cases in a child process; a child that dies or is silent for ``limit`` seconds leaves gaps, no more.
 
-    ``entries``: ``MODULE:ATTRIBUTE`` of whom to audit instead of the roster.
+    ``entries``: ``MODULE:ATTRIBUTE`` of whom to audit instead of the roster. ``workers``: how many processes the child
+    makes of itself.
     """
     command = [sys.executable, "-m", "conformance.worker", *names]
     command += [*(["--case", case] if case else []), *(["--entries", entries] if entries else [])]
+    command += [f"--workers={workers}"]
     pipe = subprocess.PIPE
     child = subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", env=_environment())
     lines: queue.Queue[str | None] = queue.Queue()

@@ -18,6 +18,9 @@ from refs.subject import Host, Subject
 LAYER_OF = {"eva": "lora"}
 """In peft the layer is that of another method once it has started; the start needs more rows than the probes have."""
 
+FITTED = {"antipasto_arrow": ("block", 8)}
+"""Options whose default must stay below the rank: half the rank is taken where that is less."""
+
 MOVE = 0.01
 """How far the trainable tensors are moved from their start. No time may depend on zeros."""
 
@@ -34,9 +37,10 @@ class Contender:
         """What both sides are asked for. A method that starts from data gets the inputs that its reference is given."""
         main = () if self.entry.method is None else self.entry.method.main.options
         needed = main if dict(main).get("calibration") else ()
-        return Settings(
-            r=point.r, alpha=2.0 * point.r, options=tuple(sorted({**dict(needed), **dict(self.options)}.items()))
-        )
+        option, most = FITTED.get(self.entry.name, ("", 0))
+        fitted = {option: min(most, point.r // 2)} if option else {}
+        options = {**fitted, **dict(needed), **dict(self.options)}
+        return Settings(r=point.r, alpha=2.0 * point.r, options=tuple(sorted(options.items())))
 
 
 @cache

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from conformance.cost import timing
 from conformance.cost.measure import timed
-from conformance.cost.points import COUNTED, TINY, Point
-from conformance.cost.subjects import Contender
+from conformance.cost.points import COUNTED, GROWTH, RANKS, TINY, Point
+from conformance.cost.subjects import Contender, contenders, input_at, variant
 from conformance.cost.timing import FEW, ROUNDS, Spread, above, interleaved, ratio
+from conformance.roster import ENTRIES
 from refs.subject import Subject
 from tests.harness import toys
 
@@ -114,6 +115,14 @@ def test_one_contender_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.bare.low > 0
     assert found.ours.both.rounds == ROUNDS
     assert timed(Contender("sound", toys.SOUND), Point(8, 1), decode=True).ours.backward is None
+
+
+@pytest.mark.parametrize("r", sorted({point.r for point in (*GROWTH["r"], *RANKS)}))
+def test_every_rank_suits_every_variant(r: int) -> None:
+    """A measurement of minutes would end in an error message and nothing."""
+    for contender in contenders(ENTRIES):
+        subject = variant(contender, Point(64, 8, r=r))
+        assert subject(input_at(Point(64, 8, r=r))).shape == (8, 64), contender.name
 
 
 def test_the_gated_point_tells_sizes_apart() -> None:

@@ -18,9 +18,9 @@ from tests.harness import toys
 HERE = "tests.harness.toys"
 
 
-def run(which: str, names: tuple[str, ...] = (), limit: float = 60.0) -> Evidence:
+def run(which: str, names: tuple[str, ...] = (), limit: float = 60.0, workers: int = 1) -> Evidence:
     """The evidence of a tuple of toys."""
-    return in_a_child(names, None, lambda done: None, entries=f"{HERE}:{which}", limit=limit)
+    return in_a_child(names, None, lambda done: None, entries=f"{HERE}:{which}", limit=limit, workers=workers)
 
 
 def labels(entries: tuple[Entry, ...], found: Evidence) -> list[Label]:
@@ -51,9 +51,27 @@ def test_a_case_that_ends_the_process(which: str, entries: tuple[Entry, ...], br
     assert labels(entries, found) == [Label.UNPROVEN, Label.UNPROVEN]
 
 
-def test_a_case_that_hangs() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+def test_two_workers_find_what_one_finds() -> None:
+    """The gate of a change would say something else than the whole run."""
+    one, two = run("ONE"), run("ONE", workers=2)
+    assert (two.findings, two.broken) == (one.findings, "")
+    assert len(one.findings) == len(make_plan(toys.ONE))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+@pytest.mark.parametrize(("which", "entries"), [("CRASHING", toys.CRASHING), ("LEAVING", toys.LEAVING)])
+def test_a_case_that_ends_one_of_two_workers(which: str, entries: tuple[Entry, ...]) -> None:
+    """What the other worker found would pass for the whole."""
+    found = run(which, workers=2)
+    assert found.broken == "the process that ran the cases failed (1)"
+    assert labels(entries, found) == [Label.UNPROVEN, Label.UNPROVEN]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_case_that_hangs(workers: int) -> None:
     """A case that never ends would never be UNPROVEN."""
-    found = run("HUNG", limit=12)
+    found = run("HUNG", limit=12, workers=workers)
     assert found.broken == "a case hung for more than 12 s"
     assert labels(toys.HUNG, found) == [Label.UNPROVEN, Label.UNPROVEN]
 
