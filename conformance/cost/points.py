@@ -33,8 +33,8 @@ GROWTH: dict[str, tuple[Point, ...]] = {
 QUICK = (Point(1024, 64), Point(1024, 512))
 TIMED = (*QUICK, Point(1024, 2048), Point(2048, 512), Point(4096, 64), Point(4096, 512))
 HALF = Point(1024, 64, dtype="bfloat16")
-"""A bfloat16 base; both sides keep their adapters in float32 by default. Small, for a CPU without bfloat16 arithmetic takes
-a hundred times as long for the bare layer's gradient as in float32."""
+"""A bfloat16 base; both sides keep their adapters in float32 by default. Small: a CPU without bfloat16
+arithmetic takes a hundred times as long for the bare layer's gradient as in float32."""
 RANKS = (replace(COUNTED, r=4), replace(COUNTED, r=64))
 """Times along the rank; the points above give those along width and tokens."""
 
