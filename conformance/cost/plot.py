@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from conformance.cost.measure import Costs, Counted, Timed
 from conformance.cost.points import COUNTED
@@ -20,6 +21,7 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+DOUBLINGS = [2.0**n for n in range(13)]
 OURS, PEFT = "#0b6e4f", "#c45b12"
 
 
@@ -64,6 +66,10 @@ def _times(axes: Axes, place: int, row: Timed) -> None:
 def _frame(axes: Axes, title: str, count: int, names: Sequence[str]) -> None:
     axes.set_title(title, fontsize=9)
     axes.set_xscale("log")
+    if "over" in title:  # ratios stay within one or two decades, whose usual ticks would overlap
+        axes.xaxis.set_major_locator(FixedLocator(DOUBLINGS))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_ylim(count - 0.5, -0.5)
     axes.set_yticks(range(count), names or [""] * count)
     axes.grid(axis="x", color="#dddddd", linewidth=0.5)
