@@ -222,4 +222,4 @@ def _started(chosen: Sequence[Contender], say: Say) -> Iterable[Started]:
 def _spectra(chosen: Sequence[Contender], say: Say) -> Iterable[Directions]:
     for point in points.SPECTRA:
         say(f"decomposing at {point.id}")
-        yield from directions(chosen, (point,))
+        yield from directions(chosen, point)

@@ -37,23 +37,32 @@ def svg(costs: Costs) -> str:
             names,
             costs.counted,
             lambda side, row: side.flops / row.bare.flops,
+            ratios=True,
         )
         _panel(saved, "saved for the backward, MB", names, costs.counted, lambda side, row: max(side.saved / 1e6, 1e-3))
         for row in costs.timed:
             if row.point == COUNTED and row.device == "cpu":
                 _times(seconds, names.index(row.name), row)
-        _frame(seconds, "forward + backward over the bare layer", len(names), ())
+        _frame(seconds, "forward + backward over the bare layer", len(names), (), ratios=True)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def _panel(axes: Axes, title: str, names: Sequence[str], rows: Sequence[Counted], value: Callable[..., float]) -> None:
+def _panel(
+    axes: Axes,
+    title: str,
+    names: Sequence[str],
+    rows: Sequence[Counted],
+    value: Callable[..., float],
+    *,
+    ratios: bool = False,
+) -> None:
     for place, row in enumerate(rows):
         if row.peft is not None:
             axes.plot(value(row.peft, row), place, "D", color=PEFT, markersize=5)
         axes.plot(value(row.ours, row), place, "o", color=OURS, markersize=5)
-    _frame(axes, title, len(names), names)
+    _frame(axes, title, len(names), names, ratios=ratios)
 
 
 def _times(axes: Axes, place: int, row: Timed) -> None:
@@ -63,10 +72,10 @@ def _times(axes: Axes, place: int, row: Timed) -> None:
             axes.plot(side.both.median, place, mark, color=color, markersize=5)
 
 
-def _frame(axes: Axes, title: str, count: int, names: Sequence[str]) -> None:
+def _frame(axes: Axes, title: str, count: int, names: Sequence[str], *, ratios: bool) -> None:
     axes.set_title(title, fontsize=9)
     axes.set_xscale("log")
-    if "over" in title:  # ratios stay within one or two decades, whose usual ticks would overlap
+    if ratios:  # they stay within one or two decades, whose usual ticks would overlap
         axes.xaxis.set_major_locator(FixedLocator(DOUBLINGS))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from conformance.cost.points import Point
 from conformance.cost.subjects import Contender, layer_at
@@ -34,15 +34,13 @@ class Directions:
     whole_sine: float
 
 
-def directions(chosen: Sequence[Contender], along: Sequence[Point]) -> Iterable[Directions]:
-    """Of the methods that decompose the weight, at each point."""
-    for point in along:
-        asked = [contender for contender in chosen if contender.name in DECOMPOSING]
-        if not asked:
-            continue
-        truth = torch.linalg.svd(layer_at(point).weight.double(), full_matrices=False).Vh[: point.r]
-        for contender in asked:
-            yield _directions(contender, point, truth)
+def directions(chosen: Sequence[Contender], point: Point) -> list[Directions]:
+    """Of the methods that decompose the weight."""
+    asked = [contender for contender in chosen if contender.name in DECOMPOSING]
+    if not asked:
+        return []
+    truth = torch.linalg.svd(layer_at(point).weight.double(), full_matrices=False).Vh[: point.r]
+    return [_directions(contender, point, truth) for contender in asked]
 
 
 def _directions(contender: Contender, point: Point, truth: Tensor) -> Directions:
@@ -55,7 +53,7 @@ def _directions(contender: Contender, point: Point, truth: Tensor) -> Directions
         ours.append(time.perf_counter() - start)
         layer = layer_at(point)
         start = time.perf_counter()
-        Vh = _decomposed(layer)
+        Vh: Tensor = torch.linalg.svd(layer.weight, full_matrices=False).Vh
         whole.append(time.perf_counter() - start)
     return Directions(
         contender.name,
@@ -65,11 +63,6 @@ def _directions(contender: Contender, point: Point, truth: Tensor) -> Directions
         sine(subject.slots()[DECOMPOSING[contender.name]].value.detach(), truth),
         sine(Vh[: point.r], truth),
     )
-
-
-def _decomposed(layer: nn.Linear) -> Tensor:
-    Vh: Tensor = torch.linalg.svd(layer.weight, full_matrices=False).Vh
-    return Vh
 
 
 def sine(rows: Tensor, others: Tensor) -> float:

@@ -11,12 +11,11 @@ from functools import cache
 from pathlib import Path
 
 from conformance.entry import ROOT
+from proof.mutation.known import Key
 from proof.mutation.operators import changes
 
 Path_ = tuple[tuple[str, int], ...]
 """From the root of a tree to a node: field and index (-1 for no list), step by step."""
-
-Key = tuple[str, str, str, str, str]
 
 SHARED = {
     "variants/svd_family.py": (

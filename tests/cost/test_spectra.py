@@ -23,9 +23,9 @@ def test_the_sine_of_a_known_angle(angle: float) -> None:
 
 def test_who_is_asked() -> None:
     """The start that takes longest would not be measured, or those be that decompose nothing."""
-    rows = list(directions(contenders(ENTRIES), (Point(64, 1, r=4),)))
+    rows = directions(contenders(ENTRIES), Point(64, 1, r=4))
     assert [row.name for row in rows] == ["pissa", "antipasto"]
     for row in rows:
         assert row.whole.median > 0
         assert max(row.sine, row.whole_sine) < 1e-4
-    assert list(directions(contenders(ENTRIES[:1]), (Point(64, 1, r=4),))) == []
+    assert directions(contenders(ENTRIES[:1]), Point(64, 1, r=4)) == []

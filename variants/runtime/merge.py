@@ -125,9 +125,9 @@ def _is_linear(layer: nn.Module, weight: Tensor) -> bool:
     rows = torch.stack([torch.zeros_like(x), x])
     with torch.no_grad():
         given = layer.forward(rows).double()
-        parts = rows.double() @ weight.double().T, torch.zeros(()) if bias is None else bias.double()
-        size = rows.double().abs() @ weight.double().abs().T + parts[1].abs()
-        return bool(((given - sum(parts)).abs() <= NEAR * torch.finfo(weight.dtype).eps * size).all())
+        X, W, b = rows.double(), weight.double(), torch.zeros(()) if bias is None else bias.double()
+        size = X.abs() @ W.abs().T + b.abs()
+        return bool(((given - (X @ W.T + b)).abs() <= NEAR * torch.finfo(weight.dtype).eps * size).all())
 
 
 def _refused(attachment: Attachment, got: str, want: str, fix: str, where: str = "merge") -> AdapterError:
