@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from conformance.changed import Change
-    from conformance.model import Label
+    from conformance.nouns.verdict import Label
+    from conformance.planning.changed import Change
 
 WORK = Path(".conformance")
 """Where raw evidence and the cards of partial audits go. Not committed."""
@@ -81,9 +81,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from conformance import gate
-    from conformance.background import Background
-    from conformance.collect import through_pytest
+    from conformance.judging import gate
+    from conformance.running.background import Background
+    from conformance.running.collect import through_pytest
 
     change = _change(options)
     committed = gate.committed_labels(options.reports, options.against or options.changed_since or "HEAD")
@@ -91,8 +91,8 @@ def _run(options: argparse.Namespace) -> int:
         return _run_some(options, change, committed)
     file = WORK / "evidence.jsonl"
     with Background(lambda: through_pytest(file, workers=options.workers, entries=options.entries)) as child:
-        from conformance import report
-        from conformance.select import entries_at
+        from conformance.planning.select import entries_at
+        from conformance.reporting import report
 
         entries = entries_at(options.entries)
         found = child.result()
@@ -113,23 +113,25 @@ def _run_some(options: argparse.Namespace, change: Change, committed: Mapping[st
         print("reports/ has changed, too: whether it is up to date, only a whole run can tell", file=sys.stderr)
     if not change.variants:
         return 0
-    from conformance.background import Background
-    from conformance.collect import in_a_child
+    from conformance.running.background import Background
+    from conformance.running.collect import in_a_child
 
     out = WORK / "reports"
     names = tuple(change.variants)
     with Background(lambda: in_a_child(names, None, lambda done: None, workers=options.workers)) as child:
-        from conformance import partial, report
-        from conformance.select import choose, entries_at
+        from conformance.judging import partial
+        from conformance.planning.select import choose, entries_at
+        from conformance.reporting import report
 
-        entries = choose(names)
+        entries = choose(names, entries_at(None))
         found = child.result()
     shown = report.judged(entries, found)
     files = report.render(shown)
     report.write(out, files)
     report.print_table(shown, out)
     roster = [entry.name for entry in entries_at(None)]
-    closed = partial.gate(shown, files, reports=options.reports, committed=committed, change=change, roster=roster)
+    verdicts = tuple(view.verdict for view in shown)
+    closed = partial.gate(verdicts, files, reports=options.reports, committed=committed, change=change, roster=roster)
     for reason in closed.reasons:
         print(f"GATE: {reason}", file=sys.stderr)
     return max(closed.status, report.print_online(entries) if options.online else 0)
@@ -143,7 +145,7 @@ def _change(options: argparse.Namespace) -> Change | None:
         raise ValueError(
             "--changed-since: got --entries, want one of the two: whom a change affects is known of ours only"
         )
-    from conformance.changed import since
+    from conformance.planning.changed import since
 
     change = since(options.changed_since)
     print(change, file=sys.stderr)
@@ -151,8 +153,8 @@ def _change(options: argparse.Namespace) -> Change | None:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from conformance.background import Background, Progress
-    from conformance.collect import in_a_child
+    from conformance.running.background import Background, Progress
+    from conformance.running.collect import in_a_child
 
     if options.changed_since is not None and (options.variants or options.case is not None):
         raise ValueError("--changed-since: got names or a case, too; want one of the two. Leave one out.")
@@ -171,11 +173,11 @@ def _audit(options: argparse.Namespace) -> int:
     with Background(
         lambda: in_a_child(options.variants, options.case, progress.step, entries=options.entries)
     ) as child:
-        from conformance import report
-        from conformance.select import choose, entries_at, plan_for
+        from conformance.planning.select import choose, entries_at, plan_for
+        from conformance.reporting import report
 
         entries = choose(options.variants, entries_at(options.entries))
-        plan = plan_for(options.variants, options.case, entries)
+        plan = plan_for(options.variants, entries, options.case)
         progress.start(len(plan))
         found = child.result()
         progress.end()
@@ -197,7 +199,7 @@ def _cost(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from conformance.select import entries_at, plan_for
+    from conformance.planning.select import entries_at, plan_for
 
     entries = entries_at(options.entries)
     if options.variants:

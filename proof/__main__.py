@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conformance.entry import ROOT
+from conformance.nouns.entry import ROOT
 from proof import alarms, matrix, replay, report
 from proof.corrupted import run as corrupted
 from proof.mutation import run as mutation

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from conformance.roster import ENTRIES
-from proof.jury import heard
-from proof.museum.registry import REWRITINGS, entry_of
+from proof.ask import verdict_on
 from proof.pool import each
+from proof.seeded.registry import REWRITES, entry_of
+from subjects.own.roster import ENTRIES
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Spared:
 def run(workers: int, names: Iterable[str] | None = None) -> list[Spared]:
     """Every re-writing, or those named, before every check."""
     wanted = None if names is None else set(names)
-    shown = [r for r in REWRITINGS if wanted is None or r.name in wanted]
+    shown = [r for r in REWRITES if wanted is None or r.name in wanted]
     originals = sorted({r.like for r in shown})
     labels = dict(zip(originals, each(_original, originals, workers)))
     return each(_one, [(r.name, labels[r.like]) for r in shown], workers)
 
 
 def _original(name: str) -> str:
-    return heard(next(entry for entry in ENTRIES if entry.name == name)).label.value
+    return verdict_on(next(entry for entry in ENTRIES if entry.name == name)).label.value
 
 
 def _one(job: tuple[str, str]) -> Spared:
     name, want = job
-    rewriting = next(r for r in REWRITINGS if r.name == name)
-    verdict = heard(entry_of(rewriting))
+    rewriting = next(r for r in REWRITES if r.name == name)
+    verdict = verdict_on(entry_of(rewriting))
     told = verdict.buggy[0].finding.message() if verdict.buggy else verdict.reason
     words = (rewriting.variant.__doc__ or "").strip()
     return Spared(name, words, rewriting.like, verdict.label.value, want, len(verdict.findings), told)

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from conformance.entry import Entry
-from conformance.plan import Planned
-from proof.jury import QUICK_CHECKS, Hearing, cases_of
-from proof.museum.registry import EXHIBITS, entry_of
+from conformance.nouns.entry import Entry
+from conformance.planning.plan import Planned
+from proof.ask import QUICK_CHECKS, Asked, cases_of
 from proof.pool import each
+from proof.seeded.registry import SEEDED_FAULTS, entry_of
 
 OTHERS = 6
 """How many cases a check that does not claim a wrong variant is asked, per reference."""
@@ -43,9 +43,9 @@ class Killed:
 
 
 def run(workers: int, names: Iterable[str] | None = None) -> list[Killed]:
-    """Every exhibit, or those named, before every check."""
+    """Every seeded fault, or those named, before every check."""
     wanted = None if names is None else set(names)
-    return each(_one, [e.name for e in EXHIBITS if wanted is None or e.name in wanted], workers)
+    return each(_one, [e.name for e in SEEDED_FAULTS if wanted is None or e.name in wanted], workers)
 
 
 def _asked(entry: Entry, claimed: str) -> list[Planned]:
@@ -62,17 +62,17 @@ def _asked(entry: Entry, claimed: str) -> list[Planned]:
 
 
 def _one(name: str) -> Killed:
-    exhibit = next(e for e in EXHIBITS if e.name == name)
-    hearing, kills = Hearing(entry_of(exhibit)), {}
-    planned_cases = _asked(hearing.entry, exhibit.killer)
+    seeded = next(e for e in SEEDED_FAULTS if e.name == name)
+    asked, kills = Asked(entry_of(seeded)), {}
+    planned_cases = _asked(asked.entry, seeded.killer)
     for planned in planned_cases:
         check = planned.check.name
-        if check in kills or not hearing.kills(planned):
+        if check in kills or not asked.kills(planned):
             continue
-        finding = hearing.findings[planned.case]
-        # The claimed check must see the bug itself, and not an error that comes of a slip in the exhibit.
-        if check != exhibit.killer or (finding.what == "it raised") is exhibit.raises:
+        finding = asked.findings[planned.case]
+        # The claimed check must see the bug itself, and not an error that comes of a slip in the seeded fault.
+        if check != seeded.killer or (finding.what == "it raised") is seeded.raises:
             kills[check] = planned.case.id
     asked = tuple(sorted({planned.check.name for planned in planned_cases}))
-    bug = (exhibit.variant.__doc__ or "").strip()
-    return Killed(name, bug, exhibit.like, exhibit.fault, exhibit.killer, exhibit.severity.value, kills, asked)
+    bug = (seeded.variant.__doc__ or "").strip()
+    return Killed(name, bug, seeded.like, seeded.fault, seeded.killer, seeded.severity.value, kills, asked)

@@ -7,17 +7,18 @@ from typing import Any
 
 from torch import nn
 
-from conformance.model import Deviation, Label
-from conformance.roster import ENTRIES, entry_for
-from proof.jury import Hearing, cases_of
-from proof.museum.wrong.antipasto_rot import AntiPaSTORotDeltaAtZero
-from proof.museum.wrong.delora import DeLoRARandomB, DeLoRAZeroStrength
-from proof.museum.wrong.dora import DoRANormNotDetached, DoRAScalesTheBias
-from proof.museum.wrong.hra import HRAGatedByZero, HRAReversedOrder
-from proof.museum.wrong.ia3 import IA3FFGateOnTheOutput
-from proof.museum.wrong.life import EVALoadingAsksForData
-from proof.museum.wrong.pissa import PiSSAWithoutDivisionByS
+from conformance.nouns.verdict import Deviation, Label
+from proof.ask import Asked, cases_of
 from proof.pool import each
+from proof.seeded.faults.antipasto_rot import AntiPaSTORotDeltaAtZero
+from proof.seeded.faults.delora import DeLoRARandomB, DeLoRAZeroStrength
+from proof.seeded.faults.dora import DoRANormNotDetached, DoRAScalesTheBias
+from proof.seeded.faults.hra import HRAGatedByZero, HRAReversedOrder
+from proof.seeded.faults.ia3 import IA3FFGateOnTheOutput
+from proof.seeded.faults.lifecycle import EVALoadingAsksForData
+from proof.seeded.faults.pissa import PiSSAWithoutDivisionByS
+from subjects.own.entry import entry_for
+from subjects.own.roster import ENTRIES
 from variants.runtime.adapter import Adapter
 from variants.runtime.spec import TensorSpec
 
@@ -136,14 +137,14 @@ def _row(row: Then, got: str, got_declared: str, checks: tuple[str, ...]) -> Rep
 def _judged(job: tuple[str, type[Adapter] | None, bool]) -> tuple[str, str, tuple[str, ...]]:
     name, variant, declaring = job
     like = next(entry for entry in ENTRIES if entry.name == name)
-    hearing = Hearing(like if variant is None else entry_for(variant, like=like))
-    for planned in cases_of(hearing.entry):
-        hearing.ask(planned)
-    verdict = hearing.verdict
+    asked = Asked(like if variant is None else entry_for(variant, like=like))
+    for planned in cases_of(asked.entry):
+        asked.ask(planned)
+    verdict = asked.verdict
     checks = tuple(sorted({decided.case.check for decided in verdict.buggy}))
     if not declaring:
         return verdict.label.value, "", checks
-    label = hearing.judged([_declaration(name, variant, check) for check in checks]).label
+    label = asked.judged([_declaration(name, variant, check) for check in checks]).label
     return verdict.label.value, label.value, checks
 
 

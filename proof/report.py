@@ -14,13 +14,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from proof.alarms import Spared
+from proof.ask import ALL_CHECKS
 from proof.corrupted.run import Turned
-from proof.jury import ALL_CHECKS
 from proof.matrix import OTHERS, Killed
-from proof.museum.exhibit import FAULTS
 from proof.mutation.run import ENOUGH, share_killed, stale, survivors
 from proof.mutation.trial import BROKEN, EQUAL, KILLED, LEFT_OUT, TIMED_OUT, Tried
 from proof.replay import Replayed
+from proof.seeded.fault import FAULTS
 
 MARKDOWN, DATA = "proof.md", "proof.json"
 ENOUGH_RE_WRITINGS = 30

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from conformance.entry import Entry
-from conformance.model import Finding, Probe
-from conformance.trial import Trial
+from conformance.measuring.trial import Trial
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding
+from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Reference
 
 SMALL = Probe()

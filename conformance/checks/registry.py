@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from conformance.checks import (
-    bf16,
-    checkpoint,
-    coexistence,
-    contraction,
-    detach,
-    exchange,
-    forward,
-    gradients,
-    group_init,
-    influence,
-    init,
-    merge,
-    orthogonality,
-    params,
-    quantised,
-    ranks,
-    reconstruction,
-    references,
-    refusals,
-    steering,
-    wrapping,
-)
 from conformance.checks.check import Check
+from conformance.checks.lifecycle import checkpoint, coexistence, detach, merge
+from conformance.checks.numbers import contraction, forward, gradients, low_precision, orthogonality, steering
+from conformance.checks.start import data_init, init, ranks, reconstruction
+from conformance.checks.tensors import influence, params, references, refusals
+from conformance.checks.use import exchange, execution_modes, quantised
 
 CHECKS: tuple[Check, ...] = tuple(
     Check(module.__name__.rpartition(".")[2], (module.__doc__ or "").strip(), module.probes, module.run)
@@ -33,11 +15,11 @@ CHECKS: tuple[Check, ...] = tuple(
         references,
         params,
         init,
-        group_init,
+        data_init,
         reconstruction,
         ranks,
         gradients,
-        bf16,
+        low_precision,
         forward,
         steering,
         contraction,
@@ -49,7 +31,7 @@ CHECKS: tuple[Check, ...] = tuple(
         merge,
         coexistence,
         quantised,
-        wrapping,
+        execution_modes,
         exchange,
     )
 )

@@ -18,7 +18,7 @@ def write_costs(names: Sequence[str], *, quick: bool, out: Path, entries: str | 
     from conformance.cost import plot, render
     from conformance.cost.measure import measure
     from conformance.cost.subjects import contenders, rotations
-    from conformance.select import choose, entries_at
+    from conformance.planning.select import choose, entries_at
 
     chosen = choose(names, entries_at(entries))
     out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be had is said now, not after the run

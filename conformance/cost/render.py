@@ -17,7 +17,7 @@ from conformance.cost.timing import Spread
 
 NAMES = {"markdown": "cost.md", "data": "cost.json", "plot": "cost.svg"}
 FORMAT = 1
-TEMPLATES = Path(__file__).parent.parent / "templates"
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def markdown(costs: Costs) -> str:

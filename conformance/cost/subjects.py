@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from conformance.cost.points import Point
-from conformance.entry import Entry
+from conformance.nouns.entry import Entry
 from refs.reference import Live, Options
 from refs.registry import METHODS
 from refs.settings import Settings

@@ -14,22 +14,22 @@ def main(names: list[str]) -> None:
     import peft
     import torch
 
-    from conformance.roster import ENTRIES
-    from proof.jury import QUICK_CHECKS, WITHOUT_SUBJECT, Hearing, cases_of
+    from proof.ask import QUICK_CHECKS, WITHOUT_SUBJECT, Asked, cases_of
+    from subjects.own.roster import ENTRIES
 
     torch.set_num_threads(1)
     told = {}
     for entry in (entry for entry in ENTRIES if entry.name in names):
-        hearing = Hearing(entry)
+        asked = Asked(entry)
         for planned in cases_of(entry, (*QUICK_CHECKS, WITHOUT_SUBJECT)):
-            hearing.ask(planned)
-        closed = {case.reference for case in hearing.findings if case.reference.startswith("closed:")}
-        without = hearing.judged(leaving_out={WITHOUT_SUBJECT})
+            asked.ask(planned)
+        closed = {case.reference for case in asked.findings if case.reference.startswith("closed:")}
+        without = asked.judged(leaving_out={WITHOUT_SUBJECT})
         told[entry.name] = {
-            "locked": hearing.verdict.label.value,
+            "locked": asked.verdict.label.value,
             "unlocked": without.label.value,
             "at_fault": len(without.reference_faults),
-            "alone": hearing.judged(leaving_out={WITHOUT_SUBJECT, *closed}).label.value,
+            "alone": asked.judged(leaving_out={WITHOUT_SUBJECT, *closed}).label.value,
             "peft": peft.__file__,
         }
     print(json.dumps(told))

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conformance.entry import ROOT
-from conformance.model import Label
+from conformance.nouns.entry import ROOT
+from conformance.nouns.verdict import Label
 from proof.corrupted.edits import COPIES, Corruption, corrupt
 from proof.pool import each
 

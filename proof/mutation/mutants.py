@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from conformance.entry import ROOT
+from conformance.nouns.entry import ROOT
 from proof.mutation.known import Key
 from proof.mutation.operators import changes
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from conformance.entry import ROOT, Entry
-from conformance.plan import Planned
-from conformance.roster import ENTRIES, entry_for
-from proof.jury import QUICK_CHECKS, Hearing, cases_of
+from conformance.nouns.entry import ROOT, Entry
+from conformance.planning.plan import Planned
+from proof.ask import QUICK_CHECKS, Asked, cases_of
 from proof.mutation.known import EQUIVALENT, GAP, KNOWN, NOT_ASKED
 from proof.mutation.mutants import SHARED, Mutant
+from subjects.own.entry import entry_for
+from subjects.own.roster import ENTRIES
 
-LAST = "wrapping"
+LAST = "execution_modes"
 """The one slow check that sees other lines than the quick ones do: those that only a compiler takes."""
 SECONDS = 300
 """No case of the plan takes a second; a mutant that takes this long in all hangs."""
@@ -125,18 +126,18 @@ def _rounds(entry: Entry) -> Iterator[str]:
 
     The closed form comes before the references it may witness against.
     """
-    hearing = Hearing(entry)
+    asked = Asked(entry)
     checks: dict[str, dict[str, list[Planned]]] = {}
     for planned in cases_of(entry, (*QUICK_CHECKS, LAST)):
         checks.setdefault(planned.check.name, {}).setdefault(planned.probe.id, []).append(planned)
     late = checks.pop(LAST, {}).values()
     for probes in zip_longest(*(probes.values() for probes in checks.values()), fillvalue=()):
-        yield _killer(hearing, probes)
-    yield _killer(hearing, late)
+        yield _killer(asked, probes)
+    yield _killer(asked, late)
 
 
-def _killer(hearing: Hearing, probes: Iterable[Sequence[Planned]]) -> str:
-    return next((planned.case.id for probe in probes for planned in probe if hearing.kills(planned)), "")
+def _killer(asked: Asked, probes: Iterable[Sequence[Planned]]) -> str:
+    return next((planned.case.id for probe in probes for planned in probe if asked.kills(planned)), "")
 
 
 def _class(name: str) -> type:

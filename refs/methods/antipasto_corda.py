@@ -89,7 +89,7 @@ METHOD = Method(
             ),
             "W C = U diag(S) V,  A = diag(sqrt(S)) V C^-1,  C the mean of x x^T with each batch divided by its maximum",
             options=(("calibration", "rows"),),
-            checks=("references", "group_init"),
+            checks=("references", "data_init"),
         ),
         ClosedForm(
             "closed:antipasto_corda",

@@ -8,7 +8,7 @@ import torch
 from conformance.cost.measure import Counted, counted
 from conformance.cost.points import COUNTED
 from conformance.cost.subjects import contenders
-from conformance.roster import ENTRIES
+from subjects.own.roster import ENTRIES
 
 
 @pytest.fixture(scope="session", autouse=True)

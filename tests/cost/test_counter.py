@@ -14,8 +14,8 @@ from conformance.cost.counts import Counts, count, matmul_flops
 from conformance.cost.memory import memory_of
 from conformance.cost.points import Point
 from conformance.cost.subjects import Contender, bare, contenders, layer_at, peft_reference, variant
-from conformance.roster import ENTRIES
 from refs.subject import Host, Subject
+from subjects.own.roster import ENTRIES
 
 POINT = Point(128, 48, r=4)
 D, N, R = POINT.d, POINT.tokens, POINT.r

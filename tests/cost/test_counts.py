@@ -6,7 +6,7 @@ import pytest
 
 from conformance.cost.points import COUNTED
 from conformance.cost.subjects import Contender, peft_reference
-from conformance.roster import ENTRIES
+from subjects.own.roster import ENTRIES
 from tests.cost.conftest import Counts
 
 EVERY = [entry.name for entry in ENTRIES]

@@ -8,7 +8,7 @@ import torch
 from conformance.cost.points import Point
 from conformance.cost.spectra import directions, sine
 from conformance.cost.subjects import contenders
-from conformance.roster import ENTRIES
+from subjects.own.roster import ENTRIES
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-6, 0.3])

@@ -13,8 +13,8 @@ from conformance.cost.measure import timed
 from conformance.cost.points import COUNTED, GROWTH, RANKS, TINY, Point
 from conformance.cost.subjects import Contender, contenders, input_at, variant
 from conformance.cost.timing import FEW, ROUNDS, Spread, above, interleaved, ratio
-from conformance.roster import ENTRIES
 from refs.subject import Subject
+from subjects.own.roster import ENTRIES
 from tests.harness import toys
 
 X = torch.zeros(2, 4, requires_grad=True)

@@ -11,19 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.exchange.peft_side import (
-    move,
-)
+from tests.exchange.peft_side import move
 from tests.runtime.models import NEED_DATA, Mlp, small_config
-from variants import (
-    VARIANTS,
-    AdapterError,
-    LoRAConfig,
-    Targets,
-    attach,
-    detach,
-    export_peft,
-)
+from variants import VARIANTS, AdapterError, LoRAConfig, Targets, attach, detach, export_peft
 from variants.lora import LoRA
 
 

@@ -12,15 +12,7 @@ import pytest
 import transformers as hf
 from torch import nn
 
-from tests.exchange.peft_side import (
-    CONFIG,
-    TENSORS,
-    assert_same_outputs,
-    change_fields,
-    quiet,
-    saved,
-    trained_in_peft,
-)
+from tests.exchange.peft_side import CONFIG, TENSORS, assert_same_outputs, change_fields, quiet, saved, trained_in_peft
 from tests.runtime.models import Mlp, gpt2, refused, small_config
 from variants import AdapterError, Targets, attach, import_peft
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from conformance import collect
-from conformance.evidence import Evidence
-from conformance.model import Case, Finding
-from conformance.plan import make_plan
-from conformance.run import run_case
+from conformance.nouns.finding import Case, Finding
+from conformance.planning.plan import make_plan
+from conformance.running import collect
+from conformance.running.evidence import Evidence
+from conformance.running.run import run_case
 from tests.harness import toys
 
 

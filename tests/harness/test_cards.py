@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from conformance import cards, report
-from conformance.evidence import Evidence
-from conformance.judge import judge
-from conformance.model import Case, Finding, Label, Outcome
-from conformance.plan import make_plan
-from conformance.run import run_case
+from conformance.judging.judge import judge
+from conformance.nouns.finding import Case, Finding, Outcome
+from conformance.nouns.verdict import Label
+from conformance.planning.plan import make_plan
+from conformance.reporting import cards, report
+from conformance.running.evidence import Evidence
+from conformance.running.run import run_case
 from refs.settings import Settings
 from refs.subject import Subject
 from tests.harness import toys

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.changed import ROOT, Change, Sources, affected, changed_files, since
-from conformance.roster import ENTRIES
+from conformance.planning.changed import ROOT, Change, Sources, affected, changed_files, since
+from subjects.own.roster import ENTRIES
 
 TREE = {
     "variants/__init__.py": "from variants.one import One\n",
@@ -26,7 +26,7 @@ TREE = {
     "refs/transcriptions/one.py": "from importlib import import_module\nimport_module('refs.transcriptions.parts')\n",
     "refs/transcriptions/parts.py": "",
     "refs/lock.json": "{}",
-    "conformance/judge.py": "",
+    "conformance/judging/judge.py": "",
     "conformance/cost/counts.py": "",
     "pyproject.toml": "",
     "README.md": "",
@@ -87,7 +87,7 @@ def names(change: Change) -> list[str]:
         ("variants/runtime/new.py", [EVERY]),
         ("variants/gone.py", [EVERY]),
         ("refs/lock.json", [EVERY]),
-        ("conformance/judge.py", [EVERY]),
+        ("conformance/judging/judge.py", [EVERY]),
         ("pyproject.toml", [EVERY]),
         ("setup.cfg", [EVERY]),
         ("nested/README.md", [EVERY]),
@@ -221,7 +221,7 @@ def test_whom_a_file_of_this_project_affects(file: str, want: set[str]) -> None:
     assert set(affected("main", [file], Sources(ROOT)).variants) == want
 
 
-@pytest.mark.parametrize("file", ["variants/svd_family.py", "variants/runtime/attach.py", "conformance/roster.py"])
+@pytest.mark.parametrize("file", ["variants/svd_family.py", "variants/runtime/attach.py", "subjects/own/roster.py"])
 def test_a_shared_file_of_this_project_affects_many(file: str) -> None:
     """What the family shares, or all, would be audited in one of its users only."""
     change = affected("main", [file], Sources(ROOT))

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from conformance import cli, collect, report
-from conformance.evidence import Evidence
-from conformance.model import Finding, Outcome
-from conformance.roster import ENTRIES
+from conformance import cli
+from conformance.nouns.finding import Finding, Outcome
+from conformance.reporting import report
+from conformance.running import collect
+from conformance.running.evidence import Evidence
+from subjects.own.roster import ENTRIES
 from tests.harness import toys
 from tests.harness.world import agree, differ
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conformance import cli
-from conformance.model import Finding
+from conformance.nouns.finding import Finding
 from tests.harness import toys
 
 TOYS = "tests.harness.toys"

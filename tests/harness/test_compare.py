@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from conformance.compare import EXACT_K, ROUNDED_K, close, conclude, holds, same
-from conformance.model import Outcome
+from conformance.measuring.compare import EXACT_K, ROUNDED_K, close, conclude, holds, same
+from conformance.nouns.finding import Outcome
 
 F64 = torch.float64
 EPS = torch.finfo(F64).eps

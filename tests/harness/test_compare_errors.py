@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from conformance.compare import BARE_EPS_SHARE, FEW, LOW_PRECISION_FACTOR, no_less_exact
+from conformance.measuring.compare import BARE_EPS_SHARE, FEW, LOW_PRECISION_FACTOR, no_less_exact
 
 BF16 = torch.bfloat16
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from conformance import evidence
-from conformance.judge import judge
-from conformance.model import Fault, Finding, Label, Outcome, Severity
+from conformance.judging.judge import judge
+from conformance.nouns.finding import Fault, Finding, Outcome, Severity
+from conformance.nouns.verdict import Label
+from conformance.running import evidence
 from tests.harness.world import FORWARD, NEEDED, PLAN, agree, differ, sound
 
 

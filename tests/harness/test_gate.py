@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conformance import gate
-from conformance.model import Label, Verdict
+from conformance.judging import gate
+from conformance.nouns.verdict import Label, Verdict
 
 EVERY = list(Label)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance import gate, report
-from conformance.model import Label
+from conformance.judging import gate
+from conformance.nouns.verdict import Label
+from conformance.reporting import report
 
 CARD = "# gate: CORRECT\n\nLimits in \N{GREEK SMALL LETTER EPSILON}.\n"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("variants", "refs", "conformance")
+PACKAGES = ("variants", "refs", "conformance", "subjects")
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in PACKAGES}
 
 
@@ -36,15 +36,16 @@ def reaches(path: Path, *packages: str) -> list[str]:
 def test_the_files_are_found() -> None:
     """The tests below would pass because they look at nothing."""
     assert all(len(FILES[package]) > 5 for package in PACKAGES)
-    assert "conformance.model.Finding" in imported(ROOT / "conformance" / "compare.py")
+    assert "conformance.nouns.finding.Finding" in imported(ROOT / "conformance" / "measuring" / "compare.py")
 
 
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("refs", ("variants", "conformance", "tests")),
-        ("variants", ("refs", "conformance", "tests", "peft")),
-        ("conformance", ("tests",)),
+        ("refs", ("variants", "conformance", "subjects", "proof", "tests")),
+        ("variants", ("refs", "conformance", "subjects", "proof", "tests", "peft")),
+        ("conformance", ("variants", "subjects", "proof", "tests")),
+        ("subjects", ("proof", "tests")),
     ],
 )
 def test_imports_go_one_way(package: str, forbidden: tuple[str, ...]) -> None:
@@ -52,26 +53,103 @@ def test_imports_go_one_way(package: str, forbidden: tuple[str, ...]) -> None:
     assert {str(path): found for path in FILES[package] if (found := reaches(path, *forbidden))} == {}
 
 
-def test_the_nouns_import_no_sibling() -> None:
-    """The model of the nouns would depend on what is built upon it."""
-    assert reaches(ROOT / "conformance" / "model.py", "conformance") == []
-    assert reaches(ROOT / "conformance" / "model.py", "torch", "peft", "numpy") == []
+ROOMS = ("nouns", "measuring", "checks", "planning", "running", "judging", "reporting")
+"""Folders of the harness in the order of a value's journey. ``cost`` is a tool of its own; ``cli.py`` starts all."""
+
+
+def room_of(module: str) -> str:
+    """The folder of the harness that a module is in."""
+    return module.split(".")[1] if module.startswith("conformance.") else ""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_what_comes_before_them(room: str) -> None:
+    """The folders would no longer be stages: a check could look at a verdict, or the judge at a card."""
+    before = {*ROOMS[: ROOMS.index(room) + 1], "", "__init__"}
+    files = (ROOT / "conformance" / room).rglob("*.py")
+    back = {str(path): sorted(m for m in imported(path) if room_of(m) not in before) for path in files}
+    assert {path: found for path, found in back.items() if found} == {}
+
+
+def test_every_folder_of_the_harness_is_a_room() -> None:
+    """A new folder would be outside the order that the test above looks at."""
+    folders = {path.name for path in (ROOT / "conformance").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == {*ROOMS, "cost"}
+    assert {path.name for path in (ROOT / "conformance").glob("*.py")} == {"__init__.py", "__main__.py", "cli.py"}
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "proof"])
+def test_no_folder_is_crowded(package: str) -> None:
+    """A newcomer could not find a module by its folder's name."""
+    crowded = {}
+    for folder in [ROOT / package, *(path for path in (ROOT / package).rglob("*") if path.is_dir())]:
+        modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        # One file per variant, per method and per seeded group is what these folders are for.
+        if len(modules) > 14 and folder.name not in ("variants", "methods", "transcriptions", "faults"):
+            crowded[str(folder)] = len(modules)
+    assert crowded == {}
+
+
+def circles(package: str) -> list[list[str]]:
+    """Groups of modules of a package that import each other at their tops, directly or through others."""
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES[package]}
+    graph = {name: {m for m in at_top(path) if m in modules and m != name} for name, path in modules.items()}
+    reach = {name: closure(name, graph) for name in graph}
+    return sorted({tuple(sorted(b for b in reach[a] if a in reach[b])) for a in graph} - {()})  # type: ignore[type-var]
+
+
+def closure(start: str, graph: dict[str, set[str]]) -> set[str]:
+    """What can be reached from a node in one step or more."""
+    seen: set[str] = set()
+    todo = [*graph[start]]
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            todo += graph[node]
+    return seen
+
+
+def at_top(path: Path) -> set[str]:
+    """Modules that a file imports when it is loaded (not inside functions, not for types alone)."""
+    body = ast.Module(
+        [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.Import | ast.ImportFrom)], []
+    )
+    return {name for node in ast.walk(body) for name in imported_by(node)}
+
+
+def imported_by(node: ast.AST) -> set[str]:
+    """Full names that one absolute import statement loads."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    """Two modules that need each other are one module in two files."""
+    assert circles(package) == []
+
+
+def test_the_nouns_need_no_library() -> None:
+    """Naming a case or reading a verdict would load torch."""
+    for name in ("probe", "finding", "verdict"):
+        assert reaches(ROOT / "conformance" / "nouns" / f"{name}.py", "torch", "peft", "numpy") == [], name
 
 
 def test_the_judge_is_pure() -> None:
     """A verdict could depend on files, on the clock or on torch."""
-    assert (
-        reaches(ROOT / "conformance" / "judge.py", "torch", "os", "pathlib", "time", "datetime", "random", "peft") == []
-    )
-    assert [name for name in reaches(ROOT / "conformance" / "judge.py", "conformance") if name.count(".") == 1] == [
-        "conformance.model"
-    ]
+    path = ROOT / "conformance" / "judging" / "judge.py"
+    assert reaches(path, "torch", "os", "pathlib", "time", "datetime", "random", "peft") == []
+    assert {room_of(name) for name in reaches(path, "conformance")} == {"nouns"}
 
 
-def test_only_the_roster_knows_this_repositorys_variants() -> None:
-    """The harness could treat a subject of its own otherwise than one that nobody here wrote."""
-    knows = [path.name for path in FILES["conformance"] if reaches(path, "variants")]
-    assert knows == ["attached.py", "roster.py"]
+def test_the_harness_names_this_repositorys_variants_in_one_place() -> None:
+    """The harness could treat a subject of its own otherwise than one that somebody else wrote."""
+    names = [path.name for path in FILES["conformance"] if "subjects.own" in path.read_text(encoding="utf-8")]
+    assert names == ["select.py"]
 
 
 def test_no_file_imports_peft_at_its_top() -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from conformance.judge import judge, worse
-from conformance.model import Case, Label, Outcome
+from conformance.judging.judge import judge, worse
+from conformance.nouns.finding import Case, Outcome
+from conformance.nouns.verdict import Label
 from tests.harness.world import FORWARD, PARAMS, PLAN, WIDE, WITNESS, agree, deviation, differ, sound, verdict
 
 

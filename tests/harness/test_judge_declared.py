@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.model import Fault, Finding, Label, Outcome
+from conformance.nouns.finding import Fault, Finding, Outcome
+from conformance.nouns.verdict import Label
 from tests.harness.world import FORWARD, PARAMS, PLAN, WIDE, WITNESS, agree, deviation, differ, sound, verdict
 
 

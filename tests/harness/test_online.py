@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from conformance import online, report
-from conformance.online import Followed, follow
+from conformance.reporting import online, report
+from conformance.reporting.online import Followed, follow
 from refs import lock
 from refs.reference import Author, Paper
 from tests.harness import toys

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from conformance import changed, cli, collect, partial, report
-from conformance.changed import Change
-from conformance.evidence import Evidence
-from conformance.model import Finding, Label
-from conformance.roster import ENTRIES
+from conformance import cli
+from conformance.judging import partial
+from conformance.nouns.finding import Finding
+from conformance.nouns.verdict import Label
+from conformance.planning import changed
+from conformance.planning.changed import Change
+from conformance.reporting import report
+from conformance.running import collect
+from conformance.running.evidence import Evidence
+from subjects.own.roster import ENTRIES
 from tests.harness import toys
 
 KNOWN = frozenset(entry.name for entry in ENTRIES)

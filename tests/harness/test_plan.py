@@ -8,18 +8,19 @@ from fnmatch import fnmatchcase
 
 import pytest
 import torch
+from conformance.deviations import DEVIATIONS
 from torch import Tensor, nn
 
 from conformance.checks.check import Check
 from conformance.checks.registry import CHECKS
-from conformance.deviations import DEVIATIONS
-from conformance.judge import NEEDED
-from conformance.model import Case, Finding, Outcome, Probe
-from conformance.plan import Planned, make_plan
-from conformance.roster import ENTRIES
-from conformance.run import run_case
+from conformance.judging.judge import NEEDED
+from conformance.nouns.finding import Case, Finding, Outcome
+from conformance.nouns.probe import Probe
+from conformance.planning.plan import Planned, make_plan
+from conformance.running.run import run_case
 from refs.settings import Settings
 from refs.subject import Subject
+from subjects.own.roster import ENTRIES
 from tests.harness import toys
 
 

@@ -8,18 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from conformance.checks import quantised
 from conformance.checks.check import Check
-from conformance.entry import Entry
-from conformance.model import Finding, Outcome
-from conformance.packed import KINDS, bits, dequantised, offers, packed, quietly
-from conformance.plan import make_plan
-from conformance.roster import ENTRIES, entry_for
-from conformance.run import run_case
-from proof.museum.exhibit import Exhibit
-from proof.museum.registry import entry_of
-from proof.museum.wrong.codes import EXHIBITS, LoRARefusesCodes
+from conformance.checks.use import quantised
+from conformance.checks.use.packed import KINDS, bits, dequantised, offers, packed, quietly
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding, Outcome
+from conformance.planning.plan import make_plan
+from conformance.running.run import run_case
+from proof.seeded.fault import Exhibit
+from proof.seeded.faults.codes import EXHIBITS, LoRARefusesCodes
+from proof.seeded.registry import entry_of
 from refs.reference import Live
+from subjects.own.entry import entry_for
+from subjects.own.roster import ENTRIES
 from tests.harness import toys
 from variants.pissa import PiSSA
 from variants.runtime.errors import AdapterError
@@ -30,9 +31,9 @@ PROMISED = ("lora", "eva", "ia3", "ia3_ff", "road")
 
 def promising(entry: Entry) -> Entry:
     """The entry with the promise to work, where its method never looks at the weight."""
-    kept = tuple(law for law in entry.laws if law != quantised.LAW)
+    kept = tuple(law for law in entry.invariants if law != quantised.LAW)
     like = entry.method.name if entry.method else ""
-    return replace(entry, laws=(*kept, quantised.LAW) if like in PROMISED else kept)
+    return replace(entry, invariants=(*kept, quantised.LAW) if like in PROMISED else kept)
 
 
 def entry(name: str) -> Entry:
@@ -66,7 +67,7 @@ def test_a_promise_is_held() -> None:
     """Else a variant could stop supporting quantised layers, and nobody would see."""
     refusing = promising(entry_for(LoRARefusesCodes, like=entry("lora")))
     assert {finding.outcome for finding in findings(refusing)} == {Outcome.DIFFER}
-    assert {finding.outcome for finding in findings(replace(refusing, laws=()))} == {Outcome.AGREE}
+    assert {finding.outcome for finding in findings(replace(refusing, invariants=()))} == {Outcome.AGREE}
 
 
 class PiSSARefusesTooLate(PiSSA):

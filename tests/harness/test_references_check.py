@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from conformance import report
-from conformance.checks import references
-from conformance.evidence import Evidence
-from conformance.model import Finding, Label, Outcome
-from conformance.plan import make_plan
-from conformance.run import run_case
+from conformance.checks.tensors import references
+from conformance.nouns.finding import Finding, Outcome
+from conformance.nouns.verdict import Label
+from conformance.planning.plan import make_plan
+from conformance.reporting import report
+from conformance.running.evidence import Evidence
+from conformance.running.run import run_case
 from refs import lock
 from refs.reference import Author, Method, Paper
 from tests.harness import toys

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from conformance import collect, report
-from conformance.collect import in_a_child
-from conformance.entry import Entry
-from conformance.evidence import Evidence
-from conformance.model import Label
-from conformance.plan import make_plan
+from conformance.nouns.entry import Entry
+from conformance.nouns.verdict import Label
+from conformance.planning.plan import make_plan
+from conformance.reporting import report
+from conformance.running import collect
+from conformance.running.collect import in_a_child
+from conformance.running.evidence import Evidence
 from tests.harness import toys
 
 HERE = "tests.harness.toys"

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from conformance import evidence, gate, report
-from conformance.collect import through_pytest
-from conformance.entry import Entry
-from conformance.evidence import Evidence
-from conformance.model import Finding, Label, Verdict
-from conformance.plan import make_plan
+from conformance.judging import gate
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding
+from conformance.nouns.verdict import Label, Verdict
+from conformance.planning.plan import make_plan
+from conformance.reporting import report
+from conformance.running import evidence
+from conformance.running.collect import through_pytest
+from conformance.running.evidence import Evidence
 from tests.harness import toys
 
 HERE = "tests.harness.toys"

@@ -12,10 +12,10 @@ import jsonschema
 import pytest
 
 import conformance
-from conformance import cards, report
-from conformance.evidence import Evidence
-from conformance.judge import judge
-from conformance.model import Case, Finding
+from conformance.judging.judge import judge
+from conformance.nouns.finding import Case, Finding
+from conformance.reporting import cards, report
+from conformance.running.evidence import Evidence
 from tests.harness import toys
 from tests.harness.world import deviation
 
@@ -31,7 +31,7 @@ def valid(data: Any) -> bool:
 @pytest.fixture(scope="module")
 def results(toy_findings: dict[str, Finding], toy_plan: tuple[Case, ...]) -> dict[str, Any]:
     """Results in which every kind of thing is to be found."""
-    declared = deviation("shifted/*/bf16/*", variant="shifted", by_default=True)
+    declared = deviation("shifted/*/low_precision/*", variant="shifted", by_default=True)
     names = [entry.name for entry in ENTRIES]
     verdicts = judge(names, toy_plan, toy_findings, [declared])
     data: dict[str, Any] = cards.results(cards.views(ENTRIES, verdicts, toy_plan))

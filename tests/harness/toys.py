@@ -16,12 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conformance.entry import Entry
-from conformance.model import Case
-from conformance.roster import ENTRIES
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Case
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
 from refs.settings import Settings
 from refs.subject import AS_IS, Host, Subject
+from subjects.own.roster import ENTRIES
 
 ODD_CASE = "peft:gate/params/t0-f32+bf16-in12-out20-r4-alpha6-bias-b5"
 ODD = Case("sound", *ODD_CASE.split("/"))

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from conformance.judge import judge
-from conformance.model import Case, Deviation, Finding, Outcome, Verdict
+from conformance.judging.judge import judge
+from conformance.nouns.finding import Case, Finding, Outcome
+from conformance.nouns.verdict import Deviation, Verdict
 
 NEEDED = ("params", "forward")
 
@@ -35,7 +36,7 @@ def sound(*changed: Finding) -> dict[str, Finding]:
 
 def deviation(cases: str, **more: Any) -> Deviation:
     """A declared deviation that does not show under the default settings."""
-    return replace(Deviation("gate", cases, "it differs", "because", "https://example.org", by_default=False), **more)
+    return replace(Deviation(cases, "it differs", "because", "https://example.org", by_default=False), **more)
 
 
 def verdict(
@@ -46,5 +47,5 @@ def verdict(
     broken: str = "",
 ) -> Verdict:
     """The verdict on the one variant of this world."""
-    (one,) = judge(["gate"], plan, evidence, deviations, needed=NEEDED, broken=broken)
+    (one,) = judge(["gate"], plan, evidence, {"gate": tuple(deviations)}, needed=NEEDED, broken=broken)
     return one

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from conformance.entry import ROOT
+from conformance.nouns.entry import ROOT
 from proof.mutation import operators
 from proof.mutation.known import KNOWN
 from proof.mutation.mutants import SHARED, Mutant, files, mutants

@@ -10,17 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.runtime.models import (
-    LANGUAGE_MODELS,
-    NAMES,
-    START_OFF,
-    Mlp,
-    hidden,
-    llama,
-    move,
-    small_config,
-    snapshot,
-)
+from tests.runtime.models import LANGUAGE_MODELS, NAMES, START_OFF, Mlp, hidden, llama, move, small_config, snapshot
 from variants import IA3Config, IA3FFConfig, Targets, attach, attachments, detach
 from variants.runtime.adapter import Adapter
 

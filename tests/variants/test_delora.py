@@ -14,15 +14,7 @@ from torch import Tensor, nn
 from refs.golden_vectors import Vector, vectors
 from refs.methods.delora import METHOD
 from tests.runtime.models import Quantised, refused, snapshot
-from tests.variants.beside_peft import (
-    assert_close,
-    assert_equals_peft,
-    both,
-    closed,
-    flow,
-    linear,
-    pass_through,
-)
+from tests.variants.beside_peft import assert_close, assert_equals_peft, both, closed, flow, linear, pass_through
 from variants import AdapterError, DeLoRAConfig, attach, config_for, detach, load, save
 
 F64: dict[str, Any] = {"r": 4, "dtype": "float64"}

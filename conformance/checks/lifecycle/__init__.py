@@ -1,0 +1,1 @@
+"""An adapter over time: saved, loaded, merged, detached, two at once."""

@@ -1,0 +1,114 @@
+"""Is the layer with the adapter merged in the closed form's weight and bias, and do the bits come back by unmerging?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from conformance.checks.check import DROPOUT, SMALL, WIDE, with_options
+from conformance.measuring.compare import Comparison, close, conclude, holds, same
+from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject, rounded
+from conformance.measuring.trial import run as run_pass
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding
+from conformance.nouns.probe import Probe
+from refs.reference import ClosedForm, Reference
+from refs.subject import Subject
+
+SPACINGS = 0.51
+"""Rounding to the layer's dtype once moves a number by half a spacing at most; the rest is for float64 sums."""
+
+
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    can = entry.lifecycle is not None and entry.lifecycle.merge is not None and entry.lifecycle.unmerge is not None
+    if not can or not isinstance(reference, ClosedForm):
+        return ()
+    default = replace(WIDE, adapter=None)
+    return (
+        SMALL,
+        replace(SMALL, bias=False),
+        replace(SMALL, alpha=4.0, training=True, options=(("dropout", DROPOUT),) if entry.has_dropout else ()),
+        *(replace(default, dtype=dtype) for dtype in ("float32", "bfloat16", "float16")),
+        replace(default, dtype="bfloat16", adapter="bfloat16"),
+        *with_options(entry, SMALL),
+    )
+
+
+def run(trial: Trial) -> Finding:
+    form, life = trial.reference, trial.entry.lifecycle
+    assert isinstance(form, ClosedForm)
+    assert life is not None
+    assert life.merge is not None
+    assert life.unmerge is not None
+    subject = trial.subject()
+    values = rounded(trial.state(subject), subject)
+    W, b = _truth(trial, form, values, subject.base)
+    with asking_the_subject():
+        subject.load({name: value for name, value in values.items() if name != RESIDUAL})
+        subject.train(False)
+        before, y = _tensors(subject.base), run_pass(subject, trial.x, trial.cotangent).y
+        life.merge(subject)
+        comparisons = list(_merged(trial, subject, W, b))
+        comparisons.append(holds(*_refused_twice(life.merge, subject)))
+        life.unmerge(subject)
+        after, again = _tensors(subject.base), run_pass(subject, trial.x, trial.cotangent).y
+    comparisons.append(same(sorted(after), sorted(before), "tensors after unmerging"))
+    comparisons += [close(after[k], before[k], f"{k} after unmerging", scale=0.0) for k in before if k in after]
+    comparisons.append(close(again, y, "output after unmerging", scale=0.0))
+    return conclude(trial.case, comparisons)
+
+
+def _truth(trial: Trial, form: ClosedForm, values: Mapping[str, Tensor], base: nn.Linear) -> tuple[Tensor, Tensor]:
+    left = values.get(RESIDUAL, base.weight.detach().double()).numpy()
+    bias = 0 * left[:, 0] if base.bias is None else base.bias.detach().double().numpy()
+    tensors = {name: value.numpy() for name, value in values.items() if name != RESIDUAL}
+    W, b = form.effective(tensors, left, bias, trial.probe.settings)
+    return torch.from_numpy(W), torch.from_numpy(b)
+
+
+def _merged(trial: Trial, subject: Subject, W: Tensor, b: Tensor) -> Iterator[Comparison]:
+    yield _rounded_once(subject.base.weight.detach(), W, "merged weight")
+    if subject.base.bias is not None:
+        yield _rounded_once(subject.base.bias.detach(), b, "merged bias")
+    y = run_pass(subject, trial.x, trial.cotangent, backward=False).y
+    bare = nn.functional.linear(trial.x, subject.base.weight, subject.base.bias).detach()
+    yield close(y, bare, "output of the merged layer against its weight and bias alone", scale=0.0)
+
+
+def _rounded_once(got: Tensor, want: Tensor, what: str) -> Comparison:
+    """Every number within ``SPACINGS`` of a spacing of its dtype; in float64 as exact as everywhere."""
+    if got.dtype == torch.float64:
+        return close(got, want, what)
+    eps = torch.finfo(got.dtype)
+    gap = (got.double() - want).abs()
+    limit = SPACINGS * torch.maximum(2.0 ** want.abs().log2().floor() * eps.eps, torch.tensor(eps.tiny * eps.eps))
+    share = gap / limit.clamp(min=1e-9 * eps.eps * want.abs().max())
+    worst = int(share.argmax())
+    return Comparison(
+        what,
+        want.numel(),
+        bool(share.max() <= 1),
+        gap.reshape(-1)[worst].item(),
+        limit.reshape(-1)[worst].item(),
+        str(worst),
+        f"{got.reshape(-1)[worst].item():.8g}",
+        f"{want.reshape(-1)[worst].item():.8g}",
+        numeric=True,
+    )
+
+
+def _refused_twice(merge, subject: Subject) -> tuple[bool, str, str, str]:  # type: ignore[no-untyped-def]
+    before = _tensors(subject.base)
+    try:
+        merge(subject)
+    except Exception:
+        kept = all(torch.equal(t, before[name]) for name, t in _tensors(subject.base).items())
+        return kept, "merging twice", "an error that changed the weights", "an error that changes nothing"
+    return False, "merging twice", "no error", "an error that changes nothing"
+
+
+def _tensors(layer: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in layer.state_dict().items()}

@@ -1,0 +1,1 @@
+"""What is computed: outputs, gradients, low precision, and the promises of a method."""

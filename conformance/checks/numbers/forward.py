@@ -1,0 +1,108 @@
+"""Does it compute the reference's function, in float64, at t=0 and wherever training may take it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from conformance.checks.check import DROPOUT, SMALL, WIDE, with_dropout, with_options
+from conformance.checks.numbers.dropout import alike
+from conformance.measuring.compare import Comparison, close, conclude, raised, same
+from conformance.measuring.conditioning import blamed
+from conformance.measuring.trial import RESIDUAL, SubjectFailed, Trial, asking_the_subject
+from conformance.measuring.trial import run as run_pass
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding
+from conformance.nouns.probe import Probe
+from refs.reference import Built, ClosedForm, Reference, Transcribed
+from refs.subject import Subject
+
+
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    t0 = replace(SMALL, state="t0")
+    # A transcription is its authors' code in other words, its divisions by zero included.
+    specials = () if isinstance(reference, Transcribed) else entry.specials
+    return (
+        t0,
+        SMALL,
+        WIDE,
+        replace(SMALL, bias=False),
+        replace(SMALL, alpha=4.0),
+        replace(SMALL, r=2),
+        replace(SMALL, r=10, alpha=5.0),
+        replace(SMALL, special="large-input"),
+        replace(SMALL, batch=(2, 3)),
+        replace(SMALL, batch=(2, 1, 3)),
+        replace(SMALL, d_in=16, d_out=16),
+        replace(SMALL, batch=(1,)),
+        replace(SMALL, batch=()),
+        replace(SMALL, batch=(0, 3)),
+        replace(SMALL, special="strided", batch=(4, 5)),
+        replace(SMALL, training=True),
+        replace(WIDE, seed=3, bias=False),
+        *with_options(entry, t0),
+        *with_options(entry, SMALL),
+        *with_options(entry, WIDE),
+        *(replace(SMALL, special=special) for special in specials),
+        *(replace(t0, special=special) for special in specials),
+        *([replace(SMALL, options=(("dropout", DROPOUT),))] if entry.has_dropout else []),
+        *with_dropout(entry, reference),
+    )
+
+
+def run(trial: Trial) -> Finding:
+    if isinstance(trial.reference, ClosedForm):
+        values = trial.state(_start(trial))
+        want = _closed(trial, trial.reference, values)
+    else:
+        values = trial.state(trial.reference_subject())
+        want = run_pass(trial.reference_subject(values=values), trial.x, trial.cotangent, backward=False).y
+    try:
+        finding = conclude(trial.case, _compared(trial, values, want))
+    except SubjectFailed as failure:
+        finding = raised(trial.case, str(failure))
+    return blamed(trial, values, finding)
+
+
+def _compared(trial: Trial, values: Mapping[str, Tensor], want: Tensor) -> list[Comparison]:
+    x = trial.x.clone()
+    subject = trial.subject()
+    with asking_the_subject():
+        # A call at its own start comes first: what is kept from it must not be used once the tensors have moved.
+        run_pass(subject, x, trial.cotangent, backward=False)
+        trial.load(subject, values)
+        got = run_pass(subject, x, trial.cotangent, backward=False).y
+        with torch.no_grad():
+            again = run_pass(subject, x, trial.cotangent, backward=False).y
+    comparisons = [close(got, want, "output"), close(again, want, "output of the next call, without gradients")]
+    if trial.drops and isinstance(trial.reference, Built) and not all(c.agrees for c in comparisons):
+        comparisons = alike(trial, subject, trial.reference_subject(values=values), gradients=False)
+    if not want.numel():
+        comparisons.append(same(tuple(got.shape), tuple(want.shape), "output of an empty batch: shape"))
+    if not torch.equal(x, trial.x):  # else left out: it must not count as something compared
+        comparisons.append(close(x, trial.x, "the caller's x after the calls", scale=0.0))
+    return comparisons
+
+
+def _start(trial: Trial) -> Subject:
+    """Where the closed form starts: at t=0 from the subject's own values, else from the live reference's.
+
+    The two references then speak of the same perturbed numbers, so that one may be a witness against the other.
+    """
+    method = trial.entry.method
+    witness = None if method is None else method.witness_for(trial.probe.settings)
+    if trial.probe.state == "t0" or witness is None:
+        return trial.subject()
+    return replace(trial, reference=witness).reference_subject()
+
+
+def _closed(trial: Trial, form: ClosedForm, values: Mapping[str, Tensor]) -> Tensor:
+    layer = trial.layer()
+    values = dict(values)
+    W = values.pop(RESIDUAL, layer.weight.detach()).numpy()
+    b = layer.bias.detach().numpy() if layer.bias is not None else torch.zeros(len(W), dtype=torch.float64).numpy()
+    weight, bias = form.effective({name: v.numpy() for name, v in values.items()}, W, b, trial.probe.settings)
+    return torch.from_numpy(trial.x.numpy() @ weight.T + bias)

@@ -1,0 +1,120 @@
+"""Does the gradient flow where the reference's flows, with the same values, into the tensors and into the input?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conformance.checks.check import SMALL, WIDE, with_dropout, with_options
+from conformance.checks.numbers.dropout import alike
+from conformance.measuring.compare import Comparison, close, conclude, raised, same
+from conformance.measuring.conditioning import blamed
+from conformance.measuring.trial import Run, SubjectFailed, Trial, asking_the_subject
+from conformance.measuring.trial import run as run_both_ways
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding
+from conformance.nouns.probe import Probe
+from refs.reference import ClosedForm, Reference
+from refs.subject import Subject
+
+DEAD = 1e-10
+"""A gradient is dead when it is below this share of the largest gradient (float64)."""
+
+
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    if isinstance(reference, ClosedForm):
+        return ()
+    t0 = replace(SMALL, state="t0")
+    return (
+        t0,
+        replace(WIDE, state="t0"),
+        SMALL,
+        WIDE,
+        replace(SMALL, bias=False),
+        replace(SMALL, special="strided", batch=(4, 5)),
+        replace(SMALL, training=True),
+        *with_options(entry, t0),
+        *with_options(entry, SMALL),
+        *with_dropout(entry, reference),
+        *(replace(probe, special=special) for probe in (SMALL, t0) for special in entry.specials),
+    )
+
+
+def run(trial: Trial) -> Finding:
+    values = trial.state(trial.reference_subject())
+    sound = True
+    try:
+        comparisons, sound = _values(trial, values)
+        facts: dict[str, Any] = {}
+        if trial.probe.state == "t0":
+            flow, facts = _flows(trial)
+            comparisons.append(flow)
+        finding = conclude(trial.case, comparisons, facts=facts)
+    except SubjectFailed as failure:
+        finding = raised(trial.case, str(failure))
+    return blamed(trial, values, finding) if sound else finding
+
+
+def _values(trial: Trial, values: Mapping[str, Tensor]) -> tuple[list[Comparison], bool]:
+    """The same tensors on both sides; and whether the subject is sound: finite gradients where its output is finite."""
+    reference, subject = trial.reference_subject(values=values), trial.subject(values=values)
+    want = run_both_ways(reference, trial.x, trial.cotangent)
+    with asking_the_subject():
+        got = run_both_ways(subject, trial.x, trial.cotangent)
+        alone = {} if trial.drops else _alone(trial, subject)
+    scale = _scale(want)
+    comparisons = [close(got.grad_x, want.grad_x, "gradient of x")]
+    # As in the first layer of a model, whose input asks for no gradient.
+    comparisons += [close(g, got.grads[name], f"gradient of {name} alone", scale=scale) for name, g in alone.items()]
+    for name, grad in want.grads.items():
+        floor = None if grad is not None and not _is_dead(grad, scale) else scale
+        comparisons.append(close(got.grads.get(name), grad, f"gradient of {name}", scale=floor))
+    if trial.drops and not all(c.agrees for c in comparisons):
+        comparisons = alike(trial, subject, reference, gradients=True)
+    comparisons.append(same(sorted(got.grads), sorted(want.grads), "tensors that train"))
+    comparisons.append(same(_base_grads(subject), {}, "gradients of the base"))
+    answered = bool(got.y.isfinite().all())
+    grads = [g for g in (got.grad_x, *got.grads.values()) if g is not None]
+    return comparisons, not answered or all(bool(g.isfinite().all()) for g in grads)
+
+
+def _alone(trial: Trial, subject: Subject) -> dict[str, Tensor | None]:
+    """Gradients of the tensors where x asks for none."""
+    for leaf in subject.leaves().values():
+        leaf.grad = None
+    y = subject(trial.x.detach())
+    if y.requires_grad:
+        torch.autograd.backward(y, trial.cotangent.reshape(y.shape).to(y.dtype))
+    return {name: slot.grad for name, slot in subject.slots().items() if slot.trainable}
+
+
+def _flows(trial: Trial) -> tuple[Comparison, dict[str, Any]]:
+    """Each side from its own start: where does the gradient flow at first?"""
+    with asking_the_subject():
+        own = _flow(run_both_ways(trial.subject(), trial.x, trial.cotangent))
+    theirs = _flow(run_both_ways(trial.reference_subject(), trial.x, trial.cotangent))
+    facts = {"flow": {name: [own.get(name, "none"), theirs.get(name, "none")] for name in sorted({*own, *theirs})}}
+    return same(own, theirs, "dead or live at t=0"), facts
+
+
+def _scale(run: Run) -> float:
+    grads = [g[g.isfinite()] for g in (run.grad_x, *run.grads.values()) if g is not None]
+    return max((g.abs().max().item() for g in grads if g.numel()), default=0.0)
+
+
+def _is_dead(grad: Tensor | None, scale: float) -> bool:
+    return grad is None or grad.abs().max().item() <= DEAD * scale
+
+
+def _flow(run: Run) -> dict[str, str]:
+    """``dead`` or ``live`` per trainable tensor, and ``x`` for the input."""
+    scale = _scale(run)
+    return {name: "dead" if _is_dead(g, scale) else "live" for name, g in {**run.grads, "x": run.grad_x}.items()}
+
+
+def _base_grads(subject: Subject) -> dict[str, str]:
+    return {name: "not None" for name, p in subject.base.named_parameters(recurse=False) if p.grad is not None}

@@ -1,0 +1,135 @@
+"""Does it hold up in bfloat16, float16 and float32: identity, error, output dtype, and does a step survive rounding?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from conformance.checks.check import NEXT_TO_NO_DROPOUT, SMALL, WIDE, with_options
+from conformance.measuring.compare import Comparison, conclude, no_less_exact, same
+from conformance.measuring.conditioning import signs
+from conformance.measuring.trial import Run, Trial, asking_the_subject, rounded
+from conformance.measuring.trial import run as run_pass
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding
+from conformance.nouns.probe import SHORT_DTYPES, Probe
+from refs.reference import ClosedForm, Reference
+from refs.subject import Subject
+
+STEP = 1e-3
+"""One step of this size per number against the gradient's sign: what Adam's first step is at lr = 1e-3."""
+
+NOT_FINITE = "gradient not finite"
+
+
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    if isinstance(reference, ClosedForm):
+        return ()
+    low = tuple(replace(SMALL, dtype=dtype, adapter=None) for dtype in ("bfloat16", "float16"))
+    more = tuple(probe for p in low for probe in (replace(p, batch=(4, 16)), replace(p, training=True, batch=(64,))))
+    plain = replace(SMALL, dtype="bfloat16", adapter=None, batch=(64,))
+    more += with_options(entry, plain)
+    more += tuple(replace(plain, special=special) for special in entry.specials)
+    if entry.has_dropout:  # which takes another way, and drops nothing here
+        more += (replace(plain, training=True, options=(("dropout", NEXT_TO_NO_DROPOUT),)),)
+    return more + tuple(
+        replace(probe, state=state, dtype=dtype, adapter=adapter)
+        for dtype, adapters in (
+            ("bfloat16", (None, "bfloat16")),
+            ("float16", (None, "float16")),
+            ("float32", (None, "bfloat16", "float64")),
+            ("float64", ("float32",)),
+        )
+        for adapter in adapters
+        for state in ("t0", "perturbed")
+        for probe in (replace(WIDE, batch=(64,)), replace(SMALL, bias=False, batch=(64,)))
+    )
+
+
+def run(trial: Trial) -> Finding:
+    return _at_t0(trial) if trial.probe.state == "t0" else _perturbed(trial)
+
+
+def _perturbed(trial: Trial) -> Finding:
+    """Output and gradients against float64, beside the reference's own error."""
+    reference = trial.reference_subject()
+    values = rounded(trial.state(reference), reference)
+    trial.load(reference, values)
+    want = run_pass(reference, trial.x, trial.cotangent)
+    subject = trial.subject(values=values)
+    with asking_the_subject():
+        got = run_pass(subject, trial.x, trial.cotangent)
+    truth, nudged = _truth(trial, values), _truth(trial, values, nudge=torch.finfo(torch.float32).eps)
+    comparisons = [no_less_exact(got.y, want.y, truth.y, "output", nudged=nudged.y)]
+    pairs = {"x": (got.grad_x, want.grad_x, truth.grad_x, nudged.grad_x)}
+    pairs |= {
+        name: (got.grads.get(name), grad, truth.grads[name], nudged.grads[name]) for name, grad in want.grads.items()
+    }
+    for name, (own, grad, exact, moved) in pairs.items():
+        if own is None or grad is None:
+            comparisons.append(same(own is None, grad is None, f"gradient of {name} missing"))
+        else:
+            assert exact is not None, f"the reference has a gradient of {name}, but none in float64"
+            comparisons.append(no_less_exact(own, grad, exact, f"gradient of {name}", nudged=moved))
+    return conclude(trial.case, comparisons)
+
+
+def _at_t0(trial: Trial) -> Finding:
+    """A fresh adapter against the bare layer, and one step from there; each side from its own start."""
+    y = trial.layer().double()(trial.x.double()).detach()
+    reference, subject = trial.reference_subject(), trial.subject()
+    identity = _identity(trial)
+    comparisons: list[Comparison] = []
+    want = run_pass(reference, trial.x, trial.cotangent)
+    with asking_the_subject():
+        got = run_pass(subject, trial.x, trial.cotangent)
+    if identity:
+        comparisons.append(no_less_exact(got.y, want.y, y, "identity at t=0"))
+    else:
+        comparisons.append(same(got.y.dtype, want.y.dtype, "output: dtype"))
+    own, theirs = _survives(subject, got), _survives(reference, want)
+    answered = [name for name, answer in theirs.items() if answer != NOT_FINITE]  # elsewhere it states nothing
+    extra = own.keys() - theirs.keys()
+    if answered or extra:
+        mine = {name: own.get(name, "none") for name in (*answered, *sorted(extra))}
+        comparisons.append(same(mine, {name: theirs[name] for name in answered}, f"one step of {STEP:g}"))
+    storage = SHORT_DTYPES[trial.probe.adapter] if trial.probe.adapter else "default"
+    facts = {
+        "base": SHORT_DTYPES[trial.probe.dtype],
+        "adapter": storage,
+        "step": {name: [own.get(name, "none"), theirs.get(name, "none")] for name in sorted({*own, *theirs})},
+    }
+    return conclude(trial.case, comparisons, facts=facts)
+
+
+def _identity(trial: Trial) -> bool:
+    from conformance.checks.start.init import is_identity
+
+    return is_identity(trial, of_reference=True)
+
+
+def _truth(trial: Trial, values: dict[str, Tensor], *, nudge: float = 0.0) -> Run:
+    """The reference in float64 on the same rounded numbers; ``nudge`` moves x and the cotangent by that share."""
+    exact = Trial(trial.entry, trial.reference, replace(trial.probe, adapter="float64"), trial.check)
+    reference = exact.reference_subject(trial.layer("float64"), values=values)
+    x, cotangent = (t.double() * (1 + nudge * signs(t.double())) for t in (trial.x, trial.cotangent))
+    return run_pass(reference, x, cotangent)
+
+
+def _survives(subject: Subject, run: Run) -> dict[str, str]:
+    """Per trainable tensor: does a step of ``STEP`` along the gradient's sign change the stored numbers?"""
+    answers = {}
+    for name, leaf in subject.leaves().items():
+        grad = leaf.grad
+        if grad is None or not bool((grad != 0).any()):
+            answers[name] = "no gradient"
+            continue
+        if not bool(torch.isfinite(grad).all()):
+            answers[name] = NOT_FINITE
+            continue
+        moved = leaf.detach() - STEP * grad.sign()
+        share = (moved != leaf.detach())[grad != 0].double().mean().item()
+        answers[name] = "survives" if share > 0.9 else "lost" if share < 0.1 else "partly lost"
+    return answers

@@ -1,0 +1,48 @@
+"""Does a rotation or reflection keep lengths, however it was trained?"""
+
+from __future__ import annotations
+
+import torch
+
+from conformance.checks.check import SMALL, with_options
+from conformance.checks.numbers.effective import effective_weight
+from conformance.measuring.compare import close, conclude
+from conformance.measuring.trial import Trial, asking_the_subject
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding
+from conformance.nouns.probe import Probe
+from refs.reference import ClosedForm, Reference
+
+
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    if not isinstance(reference, ClosedForm) or not {"reflection", "rotation"} & set(entry.invariants):
+        return ()
+    return (SMALL, *with_options(entry, SMALL))
+
+
+def run(trial: Trial) -> Finding:
+    return _factors(trial) if "rotation" in trial.entry.invariants else _input_side(trial)
+
+
+def _input_side(trial: Trial) -> Finding:
+    """W' = W R with more outputs than inputs: R = pinv(W) W' is determined, and R^T R = I."""
+    subject = trial.subject(values=trial.state(trial.subject()))
+    W = trial.layer().weight.detach()
+    with asking_the_subject():
+        R = torch.linalg.pinv(W) @ effective_weight(subject, trial.probe.d_in)
+    scale = torch.linalg.cond(W).item()
+    identity = torch.eye(trial.probe.d_in, dtype=torch.float64)
+    return conclude(trial.case, [close(R.T @ R, identity, "R^T R", scale=scale)])
+
+
+def _factors(trial: Trial) -> Finding:
+    """With S as it is, turning its bases leaves the singular values of the adapted part alone."""
+    values = trial.state(trial.subject())
+    values["delta"] = torch.zeros_like(values["delta"])
+    subject = trial.subject(values=values)
+    with asking_the_subject():
+        part = effective_weight(subject, trial.probe.d_in) - subject.base.weight.detach().double()
+    got = torch.linalg.svdvals(part)[: len(values["S"])]
+    # U and Vh are stored as float32 computed them: orthonormal to that, and no further.
+    scale = values["S"].max().item() * torch.finfo(torch.float32).eps / torch.finfo(torch.float64).eps / 256
+    return conclude(trial.case, [close(got, values["S"].sort(descending=True).values, "singular values", scale=scale)])

@@ -1,0 +1,1 @@
+"""Where training starts: initial values, identity, starts from data."""

@@ -1,0 +1,63 @@
+"""Is nothing lost: does the weight left in the layer plus what the fresh adapter adds give back the original weight?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from conformance.checks.check import SMALL, WIDE, with_options
+from conformance.measuring.compare import Comparison, conclude
+from conformance.measuring.trial import RESIDUAL, Trial
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding
+from conformance.nouns.probe import Probe
+from refs.reference import ClosedForm, Reference
+
+SHARE = 1.7
+"""Limit of |W_res + core - W| / |W| (Frobenius) in spacings of the layer's dtype: 2e-7 in float32."""
+
+
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    if not (isinstance(reference, ClosedForm) and entry.method is not None and entry.method.replaces_weight):
+        return ()
+    # Where a start is not the identity by design, steering by nothing is.
+    still = (("coeff", 0.0),) if "steering" in entry.invariants else ()
+    fresh = replace(WIDE, state="t0", dtype="float32", adapter=None)
+    return tuple(
+        replace(probe, options=tuple(sorted({**dict(probe.options), **dict(still)}.items())))
+        for probe in (
+            fresh,
+            replace(SMALL, state="t0", dtype="float32", adapter=None),
+            replace(fresh, adapter="bfloat16"),
+            replace(fresh, dtype="bfloat16"),
+            replace(fresh, dtype="float16"),
+            replace(fresh, dtype="float64", adapter="float64"),
+            *with_options(entry, fresh),
+        )
+    )
+
+
+def run(trial: Trial) -> Finding:
+    form = trial.reference
+    assert isinstance(form, ClosedForm)
+    subject = trial.subject()
+    values = trial.state(subject)
+    left = values.pop(RESIDUAL).numpy()
+    whole, _ = form.effective(
+        {name: value.numpy() for name, value in values.items()}, left, 0 * left[:, 0], trial.probe.settings
+    )
+    W = trial.layer().weight.detach().double()
+    error = ((torch.from_numpy(whole) - W).norm() / W.norm()).item()
+    limit = SHARE * torch.finfo(getattr(torch, trial.probe.dtype)).eps
+    rebuilt = Comparison(
+        "W_res + core against W",
+        W.numel(),
+        error <= limit,
+        error,
+        limit,
+        got=f"relative error {error:.2g}",
+        want=f"at most {limit:.2g}",
+        numeric=True,
+    )
+    return conclude(trial.case, [rebuilt])

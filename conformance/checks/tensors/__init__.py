@@ -1,0 +1,1 @@
+"""Which tensors there are, which of them train and matter, and what is refused."""

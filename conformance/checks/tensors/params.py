@@ -1,0 +1,111 @@
+"""Does it have the reference's tensors: same names, shapes, dtypes, trainable or frozen, parameter or buffer?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from conformance.checks.check import SMALL, WIDE, with_options
+from conformance.measuring.compare import ROUNDED_K, Comparison, close, conclude, same
+from conformance.measuring.conditioning import moved_by_rounding
+from conformance.measuring.trial import Trial, asking_the_subject
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding
+from conformance.nouns.probe import Probe
+from refs.reference import ClosedForm, Live, Reference
+from refs.subject import Slot, Subject
+
+ODD_RANK = "odd-rank"
+DRAWN = 1e-3
+"""Two residuals that differ by this share were left by a random decomposition, not by the rounding of one."""
+
+
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    if isinstance(reference, ClosedForm):
+        return ()
+    plain = replace(SMALL, state="t0", dtype="float32", adapter=None)
+    return (
+        plain,
+        replace(WIDE, state="t0", dtype="float32", adapter=None),
+        replace(plain, bias=False),
+        replace(plain, dtype="bfloat16"),
+        replace(plain, dtype="float16"),
+        replace(plain, adapter="bfloat16"),
+        replace(plain, dtype="float64", adapter="float64"),
+        *([replace(plain, r=3, special=ODD_RANK)] if entry.has_rank and isinstance(reference, Live) else []),
+        *with_options(entry, plain),
+    )
+
+
+def run(trial: Trial) -> Finding:
+    got, want = trial.subject(), trial.reference_subject()
+    with asking_the_subject():
+        mine = got.slots()
+    other = want.slots()
+    comparisons = [same(sorted(mine), sorted(other), "names of the tensors")]
+    for name, slot in other.items():
+        if name in mine:
+            comparisons += [
+                same(g, w, f"{name}: {a}") for (a, g), w in zip(_row(mine[name]).items(), _row(slot).values())
+            ]
+    comparisons += [
+        same(_base(got), _base(want), "base: trainable and dtype"),
+        *_weights(trial, got, want),
+        close(got.base.bias, want.base.bias, "base bias"),
+        same(_trainable(mine), _trainable(other), "trainable numbers"),
+    ]
+    rows = {
+        name: {
+            "subject": _row(mine[name]) if name in mine else None,
+            "reference": _row(other[name]) if name in other else None,
+        }
+        for name in sorted({*mine, *other})
+    }
+    facts = {"rows": rows, "trainable": _trainable(mine), "trainable_reference": _trainable(other)}
+    return conclude(trial.case, comparisons, facts=facts)
+
+
+def _row(slot: Slot) -> dict[str, str]:
+    return {
+        "shape": "x".join(map(str, slot.value.shape)),
+        "dtype": str(slot.value.dtype).removeprefix("torch."),
+        "trainable": "yes" if slot.trainable else "no",
+        "kind": slot.kind,
+    }
+
+
+def _base(subject: Subject) -> dict[str, tuple[bool, str]]:
+    return {name: (p.requires_grad, str(p.dtype)) for name, p in subject.base.named_parameters(recurse=False)}
+
+
+def _trainable(slots: dict[str, Slot]) -> int:
+    return sum(slot.value.numel() for slot in slots.values() if slot.trainable)
+
+
+def _weights(trial: Trial, got: Subject, want: Subject) -> Iterator[Comparison]:
+    """The base weight; of what a random decomposition left only the shape (``reconstruction`` asks for the rest)."""
+    method = trial.entry.method
+    if method is not None and method.replaces_weight:
+        again = trial.reference_subject(seed=1).base.weight
+        drawn = (again - want.base.weight).abs().max().item() > DRAWN * want.base.weight.abs().max().item()
+        if drawn:
+            yield same(tuple(got.base.weight.shape), tuple(want.base.weight.shape), "base weight: shape")
+            return
+    yield close(got.base.weight, want.base.weight, "base weight", scale=_decomposed(trial, want))
+
+
+def _decomposed(trial: Trial, reference: Subject) -> float | None:
+    """A decomposition in float32 leaves a residual that is right to float32 only, whatever the layer's dtype is.
+
+    In a float32 layer, right to some roundings of the weight that it is left of.
+    """
+    method, weight = trial.entry.method, reference.base.weight
+    if method is None or not method.replaces_weight:
+        return None
+    size, eps = weight.detach().abs().max().item(), torch.finfo(torch.float32).eps
+    if weight.dtype == torch.float32:
+        moves = moved_by_rounding(trial, lambda subject: {"W_res": subject.base.weight.detach()})
+        return size + moves["W_res"] / (ROUNDED_K * eps)
+    return max(eps / torch.finfo(weight.dtype).eps, 1.0) * size

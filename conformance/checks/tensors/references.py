@@ -1,0 +1,102 @@
+"""Is the reference what it was when it was locked, and do its links say exactly where it is from?"""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from typing import Any
+
+from conformance.measuring.compare import Comparison, conclude, holds, same
+from conformance.measuring.trial import Trial
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding, Outcome
+from conformance.nouns.probe import Probe
+from refs.lock import Drift, check, check_transcription, read_lock
+from refs.reference import Built, Live, Reference, Transcribed
+
+ARXIV = re.compile(r"https://arxiv\.org/abs/\d{2}(0[1-9]|1[0-2])\.\d{5}")  # the form since 2015
+REPOSITORY = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    return (Probe(label="lock"), Probe(label="links")) if isinstance(reference, Built) else ()
+
+
+def run(trial: Trial) -> Finding:
+    return _lock(trial) if trial.probe.label == "lock" else _links(trial)
+
+
+def _lock(trial: Trial) -> Finding:
+    reference, lock = trial.reference, read_lock()
+    if isinstance(reference, Live):
+        checked = [check(o, lock) for o in reference.objects]
+        facts, comparisons = _package(reference, lock, checked[0].line)
+    else:
+        assert isinstance(reference, Transcribed)
+        checked = check_transcription(reference.module, lock)
+        facts, comparisons = (
+            {"location": f"refs/{reference.module}:1", "vectors": sum(c.object.startswith("golden/") for c in checked)},
+            [],
+        )
+    drifts = [c.drift for c in checked]
+    facts |= {
+        "drift": next((d for d in (Drift.MAJOR, Drift.MINOR) if d in drifts), Drift.NONE).value,
+        "drifted": [f"{c.object}: {c.reason}" for c in checked if c.drift is not Drift.NONE],
+        "objects": len(checked),
+    }
+    comparisons += [
+        holds(c.drift is not Drift.MAJOR, f"source of {c.object}", c.reason or "as locked", "as locked")
+        for c in checked
+    ]
+    finding = conclude(trial.case, comparisons, facts=facts)
+    return finding if finding.outcome is Outcome.AGREE else _as_error(finding)
+
+
+def _package(reference: Live, lock: dict[str, Any], line: int) -> tuple[dict[str, Any], list[Comparison]]:
+    package = lock["packages"][reference.package]
+    file, _, name = reference.objects[0].partition("::")
+    facts = {
+        "package": reference.package,
+        "version": package["version"],
+        "licence": package["licence"],
+        "location": f"{file}:{line} ({name})",
+        "url": f"{package['repo']}/blob/{package['commit']}/{package['path_prefix']}{file}#L{line}",
+    }
+    installed = metadata.version(reference.package)
+    return facts, [same(installed, package["version"], f"version of {reference.package}")]
+
+
+def _links(trial: Trial) -> Finding:
+    method = trial.entry.method
+    assert method is not None
+    author = method.author
+    paper = _form(ARXIV, method.paper.url, "link to the paper")
+    repository = _form(REPOSITORY, author.repo, "link to the authors' repository")
+    title = holds(bool(method.paper.title.strip()), "title of the paper", "none", "a title")
+    comparisons = [repository]
+    if author.commit is not None:
+        comparisons.append(_form(COMMIT, author.commit, "commit of the authors' code"))
+        comparisons.append(holds(bool(author.path), "path of the authors' code", author.path, "a path"))
+    if author.sha256 is not None:
+        comparisons.append(_form(SHA256, author.sha256, "SHA-256 of the authors' code"))
+    facts = {
+        "paper": f"not an arXiv link: {paper.got}" if not paper.agrees else "OK" if title.agrees else "no title",
+        "author": "malformed link"
+        if not all(c.agrees for c in comparisons)
+        else "not pinned to a commit"
+        if author.commit is None
+        else "OK",
+    }
+    finding = conclude(trial.case, [paper, title, *comparisons], facts=facts)
+    return finding if finding.outcome is Outcome.AGREE else _as_error(finding)
+
+
+def _form(pattern: re.Pattern[str], text: str, what: str) -> Comparison:
+    return holds(pattern.fullmatch(text) is not None, what, repr(text), f"the form {pattern.pattern}")
+
+
+def _as_error(finding: Finding) -> Finding:
+    """A reference that is not the pinned one proves nothing about the subject: UNPROVEN, not BUGGY."""
+    return Finding(**{**finding.__dict__, "outcome": Outcome.ERROR})

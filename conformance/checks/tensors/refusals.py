@@ -1,0 +1,45 @@
+"""Does it refuse, with an error, what it cannot do: an unknown option, an impossible rank, a start without data?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from conformance.checks.check import SMALL
+from conformance.measuring.compare import conclude, holds
+from conformance.measuring.trial import Trial
+from conformance.nouns.entry import Entry, Options
+from conformance.nouns.finding import Finding
+from conformance.nouns.probe import Probe
+from refs.reference import Reference
+
+
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    if entry.method is None or reference is not entry.method.main:
+        return ()
+    plain = replace(SMALL, state="t0", dtype="float32", adapter=None)
+    return tuple(replace(plain, options=each, label=_label(each)) for each in entry.refused)
+
+
+def _label(options: Options) -> str:
+    return "-".join(f"{name}={value}" for name, value in options)
+
+
+def run(trial: Trial) -> Finding:
+    options = dict(trial.probe.options)
+    rank = options.pop("r", trial.probe.r)
+    probe = replace(trial.probe, r=rank, options=tuple(options.items()))
+    layer = trial.layer()
+    before = layer.weight.detach().clone()
+    told = ""
+    try:
+        replace(trial, probe=probe).subject(layer)
+    except Exception as error:
+        told = str(error)
+    left = [name for name, _ in layer.named_modules() if name]
+    return conclude(
+        trial.case,
+        [
+            holds(bool(told), "what it cannot do", "no error", "an error"),
+            holds(bool((layer.weight == before).all()) and not left, "the layer after it", "changed", "as it was"),
+        ],
+    )

@@ -1,0 +1,1 @@
+"""Other ways to use an adapted layer: quantised, compiled, copied, exchanged with peft."""

@@ -1,0 +1,174 @@
+"""Plan + evidence + declared deviations -> verdicts. A pure function: no files, no clock, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from conformance.nouns.finding import Case, Fault, Finding, Outcome
+from conformance.nouns.verdict import Decided, Deviation, Label, Verdict
+
+LOCK = "references"
+"""The check that holds a reference against the lock."""
+NEEDED = (LOCK, "params", "init", "gradients", "low_precision", "forward", "influence")
+"""A variant is CORRECT only if each of these checks, and every other that is asked of it, agreed at least once: absence
+of difference is no proof."""
+
+
+def judge(
+    names: Sequence[str],
+    plan: Iterable[Case],
+    evidence: Mapping[str, Finding],
+    deviations: Mapping[str, Sequence[Deviation]] | None = None,
+    *,
+    needed: Sequence[str] = NEEDED,
+    broken: str = "",
+) -> tuple[Verdict, ...]:
+    """One verdict per audited name, in order.
+
+    ``evidence`` maps case ids to findings, ``deviations`` names to what they declare. ``broken``: why the evidence as
+    a whole cannot be trusted (a run without its end, for example); then nothing is better than UNPROVEN.
+    """
+    cases: dict[str, list[Case]] = {name: [] for name in names}
+    for case in plan:
+        cases.setdefault(case.variant, []).append(case)
+    strays = sorted(set(evidence) - {case.id for own in cases.values() for case in own})
+    if strays and not broken:
+        broken = f"there is evidence for a case that nobody planned ({strays[0]}), so it is of another plan"
+    declared = deviations or {}
+    return tuple(
+        _judge_one(name, cases[name], evidence, list(declared.get(name, ())), needed, broken) for name in names
+    )
+
+
+def worse(new: Label, old: Label) -> bool:
+    """Whether a change of label from old to new is for the worse."""
+    return new.rank < old.rank
+
+
+def _judge_one(
+    name: str,
+    cases: list[Case],
+    evidence: Mapping[str, Finding],
+    deviations: list[Deviation],
+    needed: Sequence[str],
+    broken: str,
+) -> Verdict:
+    buggy: list[Decided] = []
+    faults: list[Decided] = []
+    unproven: list[tuple[str, str]] = [("evidence", broken)] if broken else []
+    seen: dict[Deviation, list[str]] = {d: [] for d in deviations}
+    findings: dict[str, Finding] = {}
+    drifted = _drifted(cases, evidence)
+    if not cases:
+        unproven.append((name, "NO_REFERENCE: nothing is planned for it"))
+    for case in cases:
+        finding = evidence.get(case.id)
+        if finding is None:
+            unproven.append((case.id, "planned, but no evidence arrived (crashed, hung, skipped or deselected)"))
+            continue
+        findings[case.id] = finding
+        if finding.case != case.id:
+            unproven.append((case.id, f"its evidence is that of another case ({finding.case})"))
+            continue
+        matching = [d for d in deviations if _covers(d, case, finding)]
+        if finding.outcome is Outcome.ERROR:
+            unproven.append((case.id, f"{finding.what}: got {finding.got}, want {finding.want}"))
+        elif finding.outcome is Outcome.NOT_APPLICABLE and finding.what:
+            pass  # the reference declares that it cannot answer, and it did raise
+        elif finding.outcome is Outcome.NOT_APPLICABLE:
+            unproven.append((case.id, "not applicable, and nobody declared why"))
+        elif finding.outcome is Outcome.AGREE and finding.n_compared < 1:
+            unproven.append((case.id, "compared nothing"))
+        elif finding.outcome is Outcome.DIFFER:
+            if matching:
+                for deviation in matching:
+                    seen[deviation].append(case.id)
+            elif _reference_is_at_fault(case, finding, evidence):
+                faults.append(Decided(case, finding))
+            elif case.reference in drifted:
+                unproven.append((case.id, "it differs from a reference that is not the locked one"))
+            else:
+                buggy.append(Decided(case, finding))
+    agreed = {c.check for c in cases if c.id in findings and _proves(findings[c.id])}
+    if cases:
+        asked = dict.fromkeys([*needed, *(case.check for case in cases)])
+        # What differs in every case, and by default, makes PARTIAL at best: nothing is taken for proven.
+        by_default = {where for d, cases_of_it in seen.items() if d.by_default and not d.scope for where in cases_of_it}
+        agreed |= {c.check for c in cases if c.id in by_default}
+        unproven += [(check, "no case of this check agreed") for check in asked if check not in agreed]
+    for deviation, where in seen.items():
+        if not any(fnmatchcase(case.within, deviation.cases) for case in cases):
+            unproven.append((deviation.cases, "a declared deviation that matches no planned case"))
+        elif not where:
+            unproven.append((deviation.cases, "a declared deviation that no longer shows: withdraw it"))
+    label, reason = _label(cases, findings, buggy, unproven, seen, faults)
+    shown = tuple((d, tuple(where)) for d, where in seen.items() if where)
+    return Verdict(name, label, reason, tuple(buggy), tuple(unproven), shown, tuple(faults), findings)
+
+
+def _drifted(cases: list[Case], evidence: Mapping[str, Finding]) -> set[str]:
+    """The references that are not what the lock says."""
+    checked = [case for case in cases if case.check == LOCK and case.id in evidence]
+    return {case.reference for case in checked if evidence[case.id].outcome is Outcome.ERROR}
+
+
+def _reference_is_at_fault(case: Case, finding: Finding, evidence: Mapping[str, Finding]) -> bool:
+    """The check saw it, or the closed form answers the same question as the subject and not as the reference.
+
+    The witness must have been asked about everything that differs.
+    """
+    if finding.fault is Fault.REFERENCE:
+        return True
+    kind, _, method = case.reference.partition(":")
+    if kind == "closed":
+        return False
+    witness = evidence.get(Case(case.variant, f"closed:{method}", case.check, case.probe).id)
+    return witness is not None and _proves(witness) and _about(finding.differing) <= _about(witness.asked)
+
+
+def _about(whats: tuple[str, ...]) -> set[str]:
+    """What was compared, without the aspect (``output: shape`` is about the output)."""
+    return {what.partition(":")[0] for what in whats}
+
+
+def _covers(deviation: Deviation, case: Case, finding: Finding) -> bool:
+    """Whether the deviation speaks of this case and of everything that differs in it."""
+    spoken = all(any(fnmatchcase(what, shown) for shown in deviation.shows) for what in finding.differing)
+    return fnmatchcase(case.within, deviation.cases) and spoken
+
+
+def _proves(finding: Finding) -> bool:
+    return finding.outcome is Outcome.AGREE and finding.n_compared > 0
+
+
+def _label(
+    cases: list[Case],
+    findings: Mapping[str, Finding],
+    buggy: list[Decided],
+    unproven: list[tuple[str, str]],
+    seen: Mapping[Deviation, list[str]],
+    faults: list[Decided],
+) -> tuple[Label, str]:
+    if buggy:
+        checks = ", ".join(dict.fromkeys(d.case.check for d in buggy))
+        return Label.BUGGY, f"{_count(len(buggy), 'case')} of {len(cases)} differ undeclared ({checks})."
+    if unproven:
+        return Label.UNPROVEN, f"{_count(len(unproven), 'thing')} missing; first: {unproven[0][0]}: {unproven[0][1]}."
+    partial = [d for d, where in seen.items() if where and d.by_default and not d.scope]
+    if partial:
+        return Label.PARTIAL, f"{_count(len(partial), 'declared deviation')} shows under the default settings."
+    agree = sum(_proves(finding) for finding in findings.values())
+    silent = sum(finding.outcome is Outcome.NOT_APPLICABLE for finding in findings.values())
+    clauses = [f"{agree} of {len(cases)} planned cases agree"]
+    if differ := len({case for where in seen.values() for case in where}):
+        clauses.append(f"{differ} differ as declared")
+    if faults:
+        clauses.append(f"{len(faults)} differ by the reference's own fault")
+    if silent:
+        clauses.append(f"{silent} cannot be answered by the reference, as declared")
+    return Label.CORRECT, ", ".join(clauses) + "."
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"

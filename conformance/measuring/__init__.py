@@ -1,0 +1,1 @@
+"""One case made concrete: both sides built, called and compared."""

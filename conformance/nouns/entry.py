@@ -1,0 +1,81 @@
+"""Who is audited: one entry per subject, whoever wrote it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from conformance.nouns.lifecycle import Lifecycle
+from conformance.nouns.verdict import Deviation
+from refs.reference import Method, Ranks
+from refs.settings import Settings
+from refs.subject import Subject
+
+Options = tuple[tuple[str, Any], ...]
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One audited implementation.
+
+    ``build`` puts it on a linear layer; ``code`` is the class or function that the findings point at; ``method`` holds
+    the references (None: NO_REFERENCE). ``options`` are the option sets to probe besides the defaults; ``has_rank``,
+    ``has_dropout`` and ``specials`` say which probes make sense; ``invariants`` what the method promises beyond its
+    formula (``steering``, ``rotation``, ``reflection``, ``contraction``, ``principal``). ``build_stack`` puts it, by
+    calibration, on two layers in a row or on the second only, and gives the second one's initial tensors.
+    ``ranks`` does so with a model, for a method that gives each layer a rank of its own. ``refused`` are option sets,
+    ``r`` among them, that must raise an error. ``lifecycle`` holds what else its users can do with it.
+    """
+
+    name: str
+    build: Callable[[nn.Linear, Settings], Subject]
+    code: Any
+    method: Method | None
+    has_rank: bool = True
+    has_dropout: bool = False
+    options: tuple[Options, ...] = ()
+    specials: tuple[str, ...] = ()
+    invariants: tuple[str, ...] = ()
+    refused: tuple[Options, ...] = ()
+    lifecycle: Lifecycle | None = None
+    deviations: tuple[Deviation, ...] = ()
+    ranks: Ranks | None = None
+    build_stack: Callable[[tuple[nn.Linear, nn.Linear], Settings, bool], dict[str, Tensor]] | None = None
+
+    @property
+    def math(self) -> str:
+        """The formula: the first indented block of the module's docstring."""
+        text = inspect.getdoc(inspect.getmodule(self.code)) or ""
+        block = re.search(r"(?:^ {4,}\S.*\n?)+", text, re.MULTILINE)
+        return inspect.cleandoc(block.group()) if block else ""
+
+    @property
+    def location(self) -> str:
+        """``file:line`` of the code under audit."""
+        return _location(self.code)
+
+
+@dataclass(frozen=True)
+class Library:
+    """The subjects of one library: what ``--entries`` names."""
+
+    name: str
+    entries: tuple[Entry, ...]
+
+
+@cache
+def _location(code: Any) -> str:
+    file = Path(inspect.getsourcefile(code) or "")
+    line = inspect.getsourcelines(code)[1]
+    try:
+        return f"{file.resolve().relative_to(ROOT).as_posix()}:{line}"
+    except ValueError:
+        return f"{file.name}:{line}"

@@ -1,0 +1,61 @@
+"""A probe: one test configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from refs.settings import Settings
+
+SHORT_DTYPES = {"float64": "f64", "float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fixed little world: base layer, input, state of the adapter. Its ``id`` is made from its fields.
+
+    ``dtype`` is that of the base layer and the input; ``adapter`` that of the adapter's tensors, None for the side's
+    own default. ``state``: ``t0`` or ``perturbed``. ``special`` names a corner case of the base or the input.
+    """
+
+    state: str = "perturbed"
+    dtype: str = "float64"
+    adapter: str | None = "float64"
+    d_in: int = 12
+    d_out: int = 20
+    r: int = 4
+    alpha: float = 6.0
+    bias: bool = True
+    batch: tuple[int, ...] = (5,)
+    training: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
+    special: str = ""
+    seed: int = 1
+    label: str = ""
+    """In place of the made id, for a question that needs no numbers."""
+
+    @property
+    def id(self) -> str:
+        """Unique among the probes of a check; readable, and fit for a command line."""
+        if self.label:
+            return self.label
+        adapter = "default" if self.adapter is None else SHORT_DTYPES[self.adapter]
+        parts = [
+            self.state,
+            SHORT_DTYPES[self.dtype] + ("" if self.adapter == self.dtype else f"+{adapter}"),
+            f"in{self.d_in}",
+            f"out{self.d_out}",
+            f"r{self.r}",
+            f"alpha{self.alpha:g}",
+            "bias" if self.bias else "nobias",
+            "b" + ("x".join(map(str, self.batch)) or "none"),
+            *(["train"] if self.training else []),
+            *(name if value is True else f"{name}={value}" for name, value in self.options),
+            *([self.special] if self.special else []),
+        ]
+        return "-".join(parts)
+
+    @property
+    def settings(self) -> Settings:
+        """What both sides are asked to build."""
+        return Settings(r=self.r, alpha=self.alpha, dtype=self.adapter, options=self.options)

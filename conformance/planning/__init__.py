@@ -1,0 +1,1 @@
+"""What is to be measured: entries x references x checks x probes."""

@@ -1,0 +1,1 @@
+"""Verdicts as cards, index and machine-readable results."""

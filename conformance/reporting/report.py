@@ -1,0 +1,95 @@
+"""From evidence to what the user sees: judged views, files on disk, a short table, one case in figures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.judging.gate import is_card
+from conformance.judging.judge import judge
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Outcome, Severity
+from conformance.nouns.verdict import Label
+from conformance.planning.plan import Planned, make_plan
+from conformance.reporting import cards
+from conformance.reporting.view import SECTIONS, View
+from conformance.running.evidence import Evidence
+
+
+def judged(entries: Sequence[Entry], found: Evidence) -> tuple[View, ...]:
+    """Plan the entries, judge the evidence, and join both for display."""
+    plan = tuple(p.case for p in make_plan(entries))
+    names = [entry.name for entry in entries]
+    declared = {entry.name: entry.deviations for entry in entries}
+    return cards.views(entries, judge(names, plan, found.findings, declared, broken=found.broken), plan)
+
+
+def render(shown: tuple[View, ...]) -> dict[str, str]:
+    """File name -> contents."""
+    return cards.render(shown)
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    """Put the files in ``folder`` and remove cards of variants that are gone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.md"):
+        if path.name not in files and is_card(path.name, path.read_text(encoding="utf-8", errors="replace")):
+            path.unlink()
+    for name, text in files.items():
+        whole = folder / f".{name}.part"
+        whole.write_text(text, encoding="utf-8", newline="\n")
+        whole.replace(folder / name)
+
+
+def print_table(shown: tuple[View, ...], folder: Path) -> None:
+    """Verdicts, sections and the cards' places."""
+    header = ("variant", *(name for name, _ in SECTIONS), "verdict", "card")
+    rows = [
+        (v.name, *(v.section(checks) for _, checks in SECTIONS), v.verdict.label.value, str(folder / f"{v.name}.md"))
+        for v in shown
+    ]
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    print()
+    for cells in (header, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+    for view in shown:
+        for row in view.rows:
+            if row.severity is Severity.MUST_FIX:
+                print(f"\nMUST-FIX {row.variant}: {row.text}\n  {row.case}")
+    print(f"\n{cards.label_counts(shown)}. Summary: {folder / cards.INDEX}")
+
+
+def status(shown: tuple[View, ...]) -> int:
+    """1 unless every view is CORRECT or PARTIAL, and there is one."""
+    return 0 if shown and all(v.verdict.label in (Label.CORRECT, Label.PARTIAL) for v in shown) else 1
+
+
+def print_case(planned: Planned, found: Evidence) -> int:
+    """One finding with its figures."""
+    finding = found.findings.get(planned.case.id)
+    if finding is None:
+        print(f"{planned.case.id}: no answer: {found.broken}", file=sys.stderr)
+        return 1
+    print(f"{finding.case}\n{planned.check.question}\n")
+    print(f"  {finding.outcome}: {finding.n_compared} numbers compared")
+    print(f"  tightest or worst: {finding.what}" + (f" at {finding.where}" if finding.where else ""))
+    print(f"  got {finding.got}, want {finding.want}")
+    if finding.limit:
+        print(f"  error {finding.error:.3g}, limit {finding.limit:.3g}")
+    if finding.outcome is Outcome.DIFFER:
+        print(f"  fault: {finding.fault}")
+    print(f"  subject   {planned.entry.location}")
+    if found.broken:
+        print(f"{finding.case}: not to be trusted: {found.broken}", file=sys.stderr)
+    return 0 if finding.outcome is Outcome.AGREE and finding.n_compared > 0 and not found.broken else 1
+
+
+def print_online(entries: Sequence[Entry]) -> int:
+    """Follow the links; 1 if one does not serve what the lock says."""
+    from conformance.reporting.online import follow
+
+    rows = follow(entries)
+    for row in rows:
+        print(f"{'ok  ' if row.ok else 'FAIL'} {row.variant}: {row.what} {row.url}: {row.state}")
+    return 0 if all(row.ok for row in rows) else 1

@@ -1,0 +1,1 @@
+"""Have the planned cases run, and gather their findings as evidence."""

@@ -1,0 +1,61 @@
+"""Let the cases run while this process imports what it needs to judge them, and show how far they are."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Self
+
+from conformance.running.evidence import Evidence
+
+
+class Progress:
+    """A counter on standard error."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.live = sys.stderr.isatty()
+
+    def start(self, total: int) -> None:
+        """Say how much there is to do."""
+        self.total = total
+        print(f"{total} cases; importing the references takes a few seconds", file=sys.stderr)
+
+    def step(self, done: int) -> None:
+        """One more finding."""
+        if self.live:
+            print(f"\r{done}/{self.total or '?'}", end="", file=sys.stderr, flush=True)
+        elif done and done % 50 == 0:
+            print(f"{done}/{self.total or '?'}", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self.live:
+            print(file=sys.stderr)
+
+
+class Background:
+    """A call that runs while this thread imports what it needs to judge. Leaving the context waits for it.
+
+    A process that were left behind would go on writing where the next run reads.
+    """
+
+    def __init__(self, call: Callable[[], Evidence]) -> None:
+        self._found: Evidence | None = None
+        self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._thread.join()
+
+    def _run(self, call: Callable[[], Evidence]) -> None:
+        self._found = call()
+
+    def result(self) -> Evidence:
+        """Wait for it. A call that raised leaves evidence that cannot be trusted."""
+        self._thread.join()
+        return self._found or Evidence({}, "the run did not end")

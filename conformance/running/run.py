@@ -1,0 +1,58 @@
+"""Run one case. Whatever goes wrong becomes a finding that says whose it is."""
+
+from __future__ import annotations
+
+import warnings
+from fnmatch import fnmatchcase
+
+import torch
+
+from conformance.measuring.compare import raised
+from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject, in_words
+from conformance.nouns.finding import Finding, Outcome
+from conformance.planning.plan import Planned
+from refs.reference import Live
+
+
+def run_case(planned: Planned) -> Finding:
+    """The finding of one case; never raises for a broken subject or reference."""
+    trial = Trial(planned.entry, planned.reference, planned.probe, planned.check.name)
+    rng, dtype = torch.get_rng_state(), torch.get_default_dtype()
+    try:
+        # Foreign code may leave torch's global state changed; the next case must not be measured in that state.
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            finding = planned.check.run(trial)
+        if finding.case != trial.case:
+            raise ValueError(f"the check answered for {finding.case}")
+        return finding
+    except SubjectFailed as failure:
+        return raised(trial.case, str(failure))
+    except Exception as error:
+        if why := _declared(planned, str(error)):
+            if problem := _silent(trial):
+                return raised(trial.case, problem)
+            return Finding(trial.case, Outcome.NOT_APPLICABLE, what=why, got=in_words(error), want="an answer")
+        return Finding(trial.case, Outcome.ERROR, what="could not ask", got=in_words(error), want="an answer")
+    finally:
+        torch.set_rng_state(rng)
+        torch.set_default_dtype(dtype)
+
+
+def _declared(planned: Planned, text: str) -> str:
+    """Why the reference cannot answer here, if that is declared and it failed in that way."""
+    cannot = planned.reference.cannot if isinstance(planned.reference, Live) else ()
+    return next((why for at, told, why in cannot if fnmatchcase(planned.probe.id, at) and told in text), "")
+
+
+def _silent(trial: Trial) -> str:
+    """What keeps the subject from answering where the reference cannot; empty if it does answer."""
+    try:
+        with asking_the_subject():
+            y = trial.subject()(trial.x)
+    except SubjectFailed as failure:
+        return str(failure)
+    shape = (*trial.probe.batch, trial.probe.d_out)
+    if y.shape != shape or y.dtype != trial.x.dtype or not bool(y.isfinite().all()):
+        return f"{y.dtype} of shape {tuple(y.shape)}, want finite {trial.x.dtype} of shape {shape}"
+    return ""

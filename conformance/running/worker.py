@@ -1,0 +1,91 @@
+"""Run cases in a process of their own, a JSON line per finding: ``python -m conformance.worker [NAME ...]``.
+
+A crash in here (a segfault, say) ends this process and not the one that judges, which then sees what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING
+
+from conformance.running.evidence import FORMAT
+
+if TYPE_CHECKING:
+    from conformance.planning.plan import Planned
+
+PR_SET_PDEATHSIG = 1
+"""Of linux/prctl.h: the signal that a process gets when its parent ends."""
+_plan: Sequence[Planned] = ()
+"""Of this process and of those that it forks."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write header, findings and footer to the real standard output; whatever else prints goes to standard error."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("variants", nargs="*")
+    parser.add_argument("--case")
+    parser.add_argument("--entries")
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args(arguments)
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    import torch
+
+    torch.set_num_threads(1)
+    from conformance.planning.select import BadRequest, entries_at, plan_for
+
+    try:
+        plan = plan_for(options.variants, entries_at(options.entries), options.case)
+    except BadRequest:
+        return 2  # the parent plans the same and says why
+    _say(channel, {"evidence": FORMAT})
+    for row in _asked(plan, options.workers):
+        _say(channel, row)
+    _say(channel, {"end": len(plan)})
+    return 0
+
+
+def _asked(plan: Sequence[Planned], workers: int) -> Iterator[dict[str, object]]:
+    """The findings in the plan's order; of several workers, each is a fork that finds the references imported.
+
+    For few cases the imports are most of the time, and two processes that do them at once hinder each other.
+    """
+    global _plan
+    _plan = plan
+    if workers == 1 or sys.platform != "linux":  # elsewhere what is imported here may have threads, which forks lose
+        yield from map(_ask, range(len(plan)))
+        return
+    import peft  # noqa: F401
+
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_the_parent) as pool:
+        yield from pool.map(_ask, range(len(plan)))
+
+
+def _end_with_the_parent() -> None:
+    """Whoever waits for a case that hangs kills the parent alone."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _ask(number: int) -> dict[str, object]:
+    from conformance.running.run import run_case
+
+    return run_case(_plan[number]).to_json()
+
+
+def _say(channel, row: dict[str, object]) -> None:  # type: ignore[no-untyped-def]
+    channel.write(json.dumps(row) + "\n")
+    channel.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Everything that is shown, family by family. Nothing gets here by being imported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from conformance.nouns.entry import Entry
+from proof.seeded import equivalents, faults_layerwise, faults_lifecycle, faults_lora, faults_low_rank, faults_svd
+from proof.seeded.fault import FAULTS, Rewrite, Seeded
+from proof.seeded.faults import codes, wrapped
+from subjects.own.entry import entry_for
+from subjects.own.roster import ENTRIES
+from variants.runtime.adapter import Adapter
+
+__all__ = ["FAULTS", "REWRITES", "SEEDED_FAULTS", "Rewrite", "Seeded", "entry_of"]
+
+SEEDED_FAULTS: tuple[Seeded, ...] = (
+    *faults_lora.SEEDED_FAULTS,
+    *faults_low_rank.SEEDED_FAULTS,
+    *faults_layerwise.SEEDED_FAULTS,
+    *faults_svd.SEEDED_FAULTS,
+    *faults_lifecycle.SEEDED_FAULTS,
+    *codes.SEEDED_FAULTS,
+    *wrapped.SEEDED_FAULTS,
+)
+
+REWRITES: tuple[Rewrite, ...] = (*equivalents.PARTS, *equivalents.REWRITES)
+
+
+def entry_of(shown: Seeded | Rewrite) -> Entry:
+    """The entry it stands in for, with its code: an ``Adapter``, or anything with a ``build`` of its own."""
+    like = next(entry for entry in ENTRIES if entry.name == shown.like)
+    hooks = ("build", "build_stack", "lifecycle", "ranks")
+    own = {name: getattr(shown.variant, name) for name in hooks if hasattr(shown.variant, name)}
+    if "build" in own:  # what it builds is no adapter of the runtime
+        own = {"lifecycle": None, "refused": (), **own}
+    if issubclass(shown.variant, Adapter):
+        return replace(entry_for(shown.variant, like=like), **own)
+    return replace(like, code=shown.variant, **{"lifecycle": None, "ranks": None, "refused": (), **own})

@@ -1,0 +1,1 @@
+"""The variants of this repository as subjects."""

@@ -1,0 +1,116 @@
+"""The AntiPaSTO family: which option sets are asked, what must be refused, which differences are declared."""
+
+from __future__ import annotations
+
+from conformance.nouns.verdict import Deviation
+from subjects.own.entry import row, sets
+
+LORA_LITE = "https://github.com/wassname/lora-lite"
+
+_STEERED = ({"coeff": -1.0}, {"coeff": -0.5, "suppress_only": True})
+_SELECTED = (
+    {"calibration": "mean"},
+    {"calibration": "spikes"},
+    {"calibration": "spikes", "act_pool": "mean_abs"},
+    {"calibration": "faint"},
+    {"calibration": "faint", "act_pool": "mean_abs"},
+)
+_MASKED = {"calibration": "masked"}
+_REFUSED = ({"r": 0}, {"r": 13}, {"coeff": float("nan")})
+
+
+def _residual_of_stored_factors(name: str) -> Deviation:
+    return Deviation(
+        cases=f"authors:{name}/params/t0-f32+bf16-*",
+        what="with adapter tensors in bfloat16 on a float32 layer W_res is W less the product of the stored, "
+        "rounded factors; the authors subtract the unrounded ones, and the start is then off by that rounding",
+        why="what is subtracted must be what the forward adds back",
+        link=LORA_LITE,
+        by_default=False,
+        shows=("base weight",),
+    )
+
+
+_PADDING = tuple(
+    Deviation(
+        cases=f"authors:antipasto/{check}/*calibration=masked*",
+        what="tokens that the attention mask rules out do not count when directions are chosen; in the authors' "
+        "code they do, except in the variant with the oriented basis",
+        why="padding says nothing about the inputs",
+        link=LORA_LITE,
+        by_default=False,
+        shows=("base weight", "S at t=0", "U diag(S) Vh at t=0", "W_res at t=0"),
+    )
+    for check in ("init", "params")
+)
+
+ANTIPASTO = row(
+    "antipasto",
+    invariants=("steering",),
+    options=sets(*_STEERED, *_SELECTED, _MASKED),
+    refused=sets(
+        *_REFUSED, {"act_pool": "mean_abs"}, {"act_pool": "median", "calibration": "rows"}, {"suppress_only": "no"}
+    ),
+    deviations=(_residual_of_stored_factors("antipasto"), *_PADDING),
+)
+
+ROT = row(
+    "antipasto_rot",
+    invariants=("steering", "rotation"),
+    options=sets(
+        {"block_size": 4},
+        {"rotate_basis": "U"},
+        {"rotate_basis": "both"},
+        {"rotate_basis": "none"},
+        {"max_rotation_angle": 1.2},
+        {"coeff": -1.0},
+        {"calibration": "spikes"},
+    ),
+    refused=sets(
+        *_REFUSED,
+        {"block_size": 3},
+        {"block_size": 2, "rotate_basis": "W"},
+        {"block_size": 2, "max_rotation_angle": 0.0},
+    ),
+    deviations=(_residual_of_stored_factors("antipasto_rot"),),
+)
+
+ABLATE = row(
+    "antipasto_ablate",
+    invariants=("steering", "contraction"),
+    options=sets(
+        {"k": 2},
+        {"coeff": 0.5, "k": 2},
+        {"init_alpha": 1.0, "k": 2},
+        {"calibration": "rows", "cov_eps": 0.1, "cov_orient": True, "k": 2},
+    ),
+    refused=sets(*_REFUSED, {"cov_orient": True}, {"init_alpha": 2.0}, {"k": 5}),
+    deviations=(_residual_of_stored_factors("antipasto_ablate"),),
+)
+
+CORDA = row(
+    "antipasto_corda",
+    invariants=("steering",),
+    options=sets(*_STEERED, {"cov_eps": 0.1}, _MASKED),
+    refused=sets({"calibration": None}, {"calibration": "rows", "cov_eps": 0.0}),
+    deviations=(
+        Deviation(
+            cases="peft:corda/data_init/*",
+            what="the basis comes from W C^(1/2) and its inverse root, C = E[x x^T] + eps I; peft's CorDA decomposes "
+            "W C and unwinds with C^-1, which spans another subspace",
+            why="the method is the authors' AntiPaSTO on an oriented basis, which weighs a direction by how far it "
+            "moves the output; peft follows the equations as the CorDA paper prints them",
+            link="https://arxiv.org/abs/2406.05223",
+            by_default=True,
+            shows=("span of P",),
+        ),
+    ),
+)
+
+ARROW = row(
+    "antipasto_arrow",
+    invariants=("steering",),
+    options=sets({"block": 3}, {"block": 2, "coeff": -0.5, "suppress_only": True}, *_SELECTED),
+    refused=sets(*_REFUSED, {"block": 4}, {"act_pool": "mean_abs", "block": 1}),
+    deviations=(_residual_of_stored_factors("antipasto_arrow"),),
+)

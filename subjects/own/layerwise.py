@@ -1,0 +1,46 @@
+"""IA3, HRA and ROAD: which option sets are asked, what must be refused, which differences are declared."""
+
+from __future__ import annotations
+
+from conformance.nouns.verdict import Deviation
+from subjects.own.entry import row, sets
+
+PEFT_HRA = "https://github.com/huggingface/peft/blob/v0.21.2/src/peft/tuners/hra/layer.py#L111"
+
+IA3 = row("ia3", invariants=("quantised",), has_rank=False, refused=sets({"feedforward": True}))
+
+IA3_FF = row("ia3_ff", invariants=("quantised",), has_rank=False, refused=sets({"feedforward": False}))
+
+HRA = row(
+    "hra",
+    invariants=("reflection",),
+    options=sets({"gram_schmidt": True}),
+    refused=sets({"r": 0}, {"gram_schmidt": "yes"}, {"gram_schmidt": True, "r": 13}),
+    deviations=(
+        Deviation(
+            cases="peft:hra/params/*-odd-rank",
+            what="an odd rank is refused with an error; peft warns and starts at random, away from the identity",
+            why="reflections cancel in pairs, so an odd number of them has no start at the identity",
+            link=PEFT_HRA,
+            by_default=False,
+            scope=True,
+            shows=("it raised",),
+        ),
+        Deviation(
+            cases="*:hra/init/*-gram_schmidt",
+            what="with Gram-Schmidt U starts unpaired, uniform on +-1/sqrt(r); peft and the authors start with pairs",
+            why="Gram-Schmidt of a vector and its copy is 0 / 0: that start gives NaN or amplified rounding",
+            link=PEFT_HRA,
+            by_default=False,
+            shows=("U: *",),
+        ),
+    ),
+)
+
+ROAD = row(
+    "road",
+    invariants=("quantised",),
+    has_rank=False,
+    options=sets({"kind": "road_2"}, {"kind": "road_4"}, {"group_size": 2}),
+    refused=sets({"group_size": 4, "kind": "road_3"}, {"group_size": 3}, {"group_size": 8}),
+)

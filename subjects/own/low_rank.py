@@ -1,0 +1,57 @@
+"""LoRA and its relatives: which option sets are asked, what must be refused, which differences are declared.
+
+An option set in ``refused`` is for a layer 12 -> 20. Accepted silently, it would train something else than requested.
+A declared deviation never widens a tolerance: the case still reads DIFFER, and the difference must show on every run.
+"""
+
+from __future__ import annotations
+
+from conformance.nouns.verdict import Deviation
+from subjects.own.entry import row, sets
+
+_LORA = sets({"rslora": True}, {"init": "gaussian"})
+_LOW_RANK = ({"r": 0}, {"dropout": 1.5}, {"rslora": "no"})
+_STARTS = (*_LOW_RANK, {"init": "zeros"})
+
+LORA = row("lora", invariants=("quantised",), has_dropout=True, options=_LORA, refused=sets(*_STARTS))
+
+PISSA = row(
+    "pissa",
+    has_dropout=True,
+    options=sets({"rslora": True}, {"niter": 4}),
+    refused=sets(*_LOW_RANK, {"r": 13}, {"niter": -1}),
+    deviations=(
+        Deviation(
+            cases="peft:pissa/params/t0-f32+bf16-*",
+            what="with adapter tensors in bfloat16 on a float32 layer W_res is W less the product of the stored, "
+            "rounded tensors; peft casts its adapter after it formed W_res, and the start is then off by that rounding",
+            why="what is subtracted must be what the forward adds back",
+            link="https://github.com/huggingface/peft/blob/v0.21.2/src/peft/tuners/lora/layer.py",
+            by_default=False,
+            shows=("base weight",),
+        ),
+    ),
+)
+
+DELORA = row(
+    "delora",
+    has_dropout=True,
+    options=sets({"lam": 4.0}, {"frozen_copies": True}),
+    specials=("zero-direction",),
+    refused=sets({"r": 0}, {"dropout": 1.5}, {"lam": 0.0}, {"frozen_copies": "yes"}),
+)
+
+DORA = row("dora", has_dropout=True, options=_LORA, specials=("zero-row", "cancelling"), refused=sets(*_STARTS))
+
+EVA = row(
+    "eva",
+    invariants=("principal", "ranks", "quantised"),
+    has_dropout=True,
+    options=sets({"calibration": "mean"}, {"whiten": True}, {"calibration": "masked"}),
+    refused=sets(
+        {"calibration": None},
+        {"calibration": "gap", "r": 13},
+        {"calibration": "gap", "rho": 0.5},
+        {"calibration": "gap", "whiten": "yes"},
+    ),
+)
