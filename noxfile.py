@@ -25,7 +25,7 @@ def proof(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Lint, type-check, and test the suite itself, the museum of wrong variants included."""
+    """Lint, type-check, and test the suite itself, the seeded faults included."""
     session.install("-e", ".[test]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")

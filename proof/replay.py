@@ -144,13 +144,11 @@ def _judged(job: tuple[str, type[Adapter] | None, bool]) -> tuple[str, str, tupl
     checks = tuple(sorted({decided.case.check for decided in verdict.buggy}))
     if not declaring:
         return verdict.label.value, "", checks
-    label = asked.judged([_declaration(name, variant, check) for check in checks]).label
+    label = asked.judged([_declaration(variant, check) for check in checks]).label
     return verdict.label.value, label.value, checks
 
 
-def _declaration(name: str, variant: type[nn.Module] | None, check: str) -> Deviation:
+def _declaration(variant: type[nn.Module] | None, check: str) -> Deviation:
     """What an author would declare who means it so."""
     what = (getattr(variant, "__doc__", "") or "").strip()
-    return Deviation(
-        name, f"{name}/*/{check}/*", what, "on purpose", "https://arxiv.org/abs/2404.02948", by_default=True
-    )
+    return Deviation(f"*/{check}/*", what, "on purpose", "https://arxiv.org/abs/2404.02948", by_default=True)

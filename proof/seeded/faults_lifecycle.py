@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from proof.seeded.fault import Seeded
-from proof.seeded.faults import eva_ranks, exchanged, life, merged, options
+from proof.seeded.faults import eva_ranks, exchanged, lifecycle, merged, options
 
 SEEDED_FAULTS: tuple[Seeded, ...] = (
-    Seeded(life.LoRAScaleNotSaved, "lora", "checkpoint", fault="scale or magnitude not saved"),
-    Seeded(life.DoRAMagnitudeNotSaved, "dora", "checkpoint", fault="scale or magnitude not saved"),
-    Seeded(life.LoRAComesBackTraining, "lora", "checkpoint", fault="saved in eval, restored in train"),
-    Seeded(life.LoRAComesBackFrozen, "lora", "checkpoint"),
-    Seeded(life.LoRAComesBackRounded, "lora", "checkpoint"),
-    Seeded(life.LoRALoadsOnAnyBase, "lora", "checkpoint"),
-    Seeded(life.LoRAFailedLoadChangesTheBase, "lora", "checkpoint"),
-    Seeded(life.EVALoadingAsksForData, "eva", "checkpoint", raises=True, fault="loading asks for calibration data"),
-    Seeded(life.AntiPaSTOLoadsThePlainSVD, "antipasto", "checkpoint", fault="loading rebuilds a plain SVD"),
-    Seeded(life.AntiPaSTOLeavesTheResidual, "antipasto", "detach", fault="detach leaves W_res"),
-    Seeded(life.PiSSADetachAddsTheFactors, "pissa", "detach"),
-    Seeded(life.LoRALeavesItsHook, "lora", "detach"),
-    Seeded(life.LoRALeavesTheBaseFrozen, "lora", "detach"),
-    Seeded(life.LoRASecondAttachFreezesTheFirst, "lora", "coexistence", fault="a second attach breaks the first"),
-    Seeded(life.LoRADetachOneTakesBoth, "lora", "coexistence", fault="a second attach breaks detach"),
-    Seeded(life.LoRASecondLoadFails, "lora", "coexistence", raises=True, fault="a second attach breaks load"),
+    Seeded(lifecycle.LoRAScaleNotSaved, "lora", "checkpoint", fault="scale or magnitude not saved"),
+    Seeded(lifecycle.DoRAMagnitudeNotSaved, "dora", "checkpoint", fault="scale or magnitude not saved"),
+    Seeded(lifecycle.LoRAComesBackTraining, "lora", "checkpoint", fault="saved in eval, restored in train"),
+    Seeded(lifecycle.LoRAComesBackFrozen, "lora", "checkpoint"),
+    Seeded(lifecycle.LoRAComesBackRounded, "lora", "checkpoint"),
+    Seeded(lifecycle.LoRALoadsOnAnyBase, "lora", "checkpoint"),
+    Seeded(lifecycle.LoRAFailedLoadChangesTheBase, "lora", "checkpoint"),
+    Seeded(
+        lifecycle.EVALoadingAsksForData, "eva", "checkpoint", raises=True, fault="loading asks for calibration data"
+    ),
+    Seeded(lifecycle.AntiPaSTOLoadsThePlainSVD, "antipasto", "checkpoint", fault="loading rebuilds a plain SVD"),
+    Seeded(lifecycle.AntiPaSTOLeavesTheResidual, "antipasto", "detach", fault="detach leaves W_res"),
+    Seeded(lifecycle.PiSSADetachAddsTheFactors, "pissa", "detach"),
+    Seeded(lifecycle.LoRALeavesItsHook, "lora", "detach"),
+    Seeded(lifecycle.LoRALeavesTheBaseFrozen, "lora", "detach"),
+    Seeded(lifecycle.LoRASecondAttachFreezesTheFirst, "lora", "coexistence", fault="a second attach breaks the first"),
+    Seeded(lifecycle.LoRADetachOneTakesBoth, "lora", "coexistence", fault="a second attach breaks detach"),
+    Seeded(lifecycle.LoRASecondLoadFails, "lora", "coexistence", raises=True, fault="a second attach breaks load"),
     Seeded(merged.LoRAMergeScalesTwice, "lora", "merge", fault="merge scales twice"),
     Seeded(merged.LoRAMergeForgetsTheScale, "lora", "merge", fault="merge forgets the scale"),
     Seeded(merged.LoRAMergesTwice, "lora", "merge"),

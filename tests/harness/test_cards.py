@@ -150,10 +150,10 @@ def test_a_declared_deviation_is_on_the_card_with_its_cases(
     toy_findings: dict[str, Finding], toy_plan: tuple[Case, ...]
 ) -> None:
     """A declared difference would lower the label without a word on the card, or not be named where it showed."""
-    declared = deviation("sound/*/params/t0-?f*16*", variant="sound", by_default=True, what="another dtype")
+    declared = deviation("*/params/t0-?f*16*", by_default=True, what="another dtype")
     cases = [case for case in toy_plan if case.check == "params" and case.probe.startswith("t0-bf16")]
     evidence = {**toy_findings, **{case.id: differ(case) for case in cases if case.variant == "sound"}}
-    verdicts = judge(["sound", "shifted"], toy_plan, evidence, [declared])
+    verdicts = judge(["sound", "shifted"], toy_plan, evidence, {"sound": (declared,)})
     text = cards.render(cards.views(ENTRIES, verdicts, toy_plan))["sound.md"]
     assert text.startswith("# sound: PARTIAL\n")
     assert "**another dtype**" in text

@@ -13,8 +13,8 @@ from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Finding, Outcome
 from conformance.planning.plan import Planned, make_plan
 from conformance.running.run import run_case
-from proof.seeded.fault import Exhibit
-from proof.seeded.faults.wrapped import EXHIBITS
+from proof.seeded.fault import Seeded
+from proof.seeded.faults.wrapped import SEEDED_FAULTS
 from proof.seeded.registry import entry_of
 from refs.reference import ClosedForm
 from subjects.own.entry import entry_for
@@ -73,22 +73,22 @@ def test_a_formula_without_a_life_is_not_asked() -> None:
     assert planned(toys.SOUND) == ()
 
 
-@pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.name)
-def test_wrong_variant_is_killed(exhibit: Exhibit) -> None:
+@pytest.mark.parametrize("seeded", SEEDED_FAULTS, ids=lambda seeded: seeded.name)
+def test_wrong_variant_is_killed(seeded: Seeded) -> None:
     """Else an adapter that goes wrong in this way would be called correct."""
-    first = next((f for _, f in findings(entry_of(exhibit)) if f.outcome is not Outcome.AGREE), None)
+    first = next((f for _, f in findings(entry_of(seeded)) if f.outcome is not Outcome.AGREE), None)
     assert first is not None, "no case differs"
     assert first.outcome is Outcome.DIFFER, first.message()
-    assert (first.what == "it raised") == exhibit.raises, first.message()
+    assert (first.what == "it raised") == seeded.raises, first.message()
 
 
-def test_exhibits_are_right_in_the_other_ways() -> None:
-    """Else it might be a slip in the exhibit that the check sees, and not its bug."""
+def test_seeded_faults_are_right_in_the_other_ways() -> None:
+    """Else it might be a slip in the seeded that the check sees, and not its bug."""
     touched = {"LoRAMergesOnceForInference", "IA3HoldsItsGate"}
-    for exhibit in EXHIBITS:
-        if exhibit.name not in touched:
-            case = next(case for case in planned(entry_of(exhibit)) if case.probe.special == "load_state_dict")
-            assert run_case(case).outcome is Outcome.AGREE, exhibit.name
+    for seeded in SEEDED_FAULTS:
+        if seeded.name not in touched:
+            case = next(case for case in planned(entry_of(seeded)) if case.probe.special == "load_state_dict")
+            assert run_case(case).outcome is Outcome.AGREE, seeded.name
 
 
 class IA3ComputesNothing(IA3):

@@ -93,9 +93,14 @@ def test_no_folder_is_crowded(package: str) -> None:
 def circles(package: str) -> list[list[str]]:
     """Groups of modules of a package that import each other at their tops, directly or through others."""
     modules = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES[package]}
-    graph = {name: {m for m in at_top(path) if m in modules and m != name} for name, path in modules.items()}
+    graph = {name: used((at_top(path) & modules.keys()) - {name}) for name, path in modules.items()}
     reach = {name: closure(name, graph) for name in graph}
     return sorted({tuple(sorted(b for b in reach[a] if a in reach[b])) for a in graph} - {()})  # type: ignore[type-var]
+
+
+def used(names: set[str]) -> set[str]:
+    """Without the packages that are named only to get at a module in them."""
+    return {name for name in names if not any(other.startswith(f"{name}.") for other in names)}
 
 
 def closure(start: str, graph: dict[str, set[str]]) -> set[str]:

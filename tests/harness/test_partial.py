@@ -108,7 +108,12 @@ def reasons(
     shown = report.judged((toys.SOUND,), Evidence({c: f for c, f in findings.items() if c.startswith("sound/")}))
     committed = {"sound": Label.CORRECT, "shifted": Label.BUGGY}
     return partial.gate(
-        shown, report.render(shown), reports=folder, committed=committed, change=change, roster=roster
+        tuple(view.verdict for view in shown),
+        report.render(shown),
+        reports=folder,
+        committed=committed,
+        change=change,
+        roster=roster,
     ).reasons
 
 

@@ -15,8 +15,8 @@ from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Finding, Outcome
 from conformance.planning.plan import make_plan
 from conformance.running.run import run_case
-from proof.seeded.fault import Exhibit
-from proof.seeded.faults.codes import EXHIBITS, LoRARefusesCodes
+from proof.seeded.fault import Seeded
+from proof.seeded.faults.codes import SEEDED_FAULTS, LoRARefusesCodes
 from proof.seeded.registry import entry_of
 from refs.reference import Live
 from subjects.own.entry import entry_for
@@ -97,12 +97,12 @@ def test_a_refusal_is_clear_and_leaves_the_layer_alone(variant: type[PiSSA], wha
     assert first.differing == (what,)
 
 
-@pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.name)
-def test_wrong_variant_is_killed(exhibit: Exhibit) -> None:
+@pytest.mark.parametrize("seeded", SEEDED_FAULTS, ids=lambda seeded: seeded.name)
+def test_wrong_variant_is_killed(seeded: Seeded) -> None:
     """Else an adapter that takes codes for weights would be called correct."""
-    first = next(f for f in findings(promising(entry_of(exhibit))) if f.outcome is not Outcome.AGREE)
+    first = next(f for f in findings(promising(entry_of(seeded))) if f.outcome is not Outcome.AGREE)
     assert first.outcome is Outcome.DIFFER, first.message()
-    assert (first.what == "it raised") == exhibit.raises, first.message()
+    assert (first.what == "it raised") == seeded.raises, first.message()
 
 
 def test_a_formula_without_a_life_is_not_asked() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-import conformance
 from conformance.judging.judge import judge
 from conformance.nouns.finding import Case, Finding
 from conformance.reporting import cards, report
@@ -19,7 +18,7 @@ from conformance.running.evidence import Evidence
 from tests.harness import toys
 from tests.harness.world import deviation
 
-SCHEMA = json.loads(Path(conformance.__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads(Path(cards.__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
 ENTRIES = (toys.SOUND, toys.SHIFTED, toys.UNREFERENCED)
 
 
@@ -31,9 +30,9 @@ def valid(data: Any) -> bool:
 @pytest.fixture(scope="module")
 def results(toy_findings: dict[str, Finding], toy_plan: tuple[Case, ...]) -> dict[str, Any]:
     """Results in which every kind of thing is to be found."""
-    declared = deviation("shifted/*/low_precision/*", variant="shifted", by_default=True)
+    declared = deviation("*/low_precision/*", by_default=True)
     names = [entry.name for entry in ENTRIES]
-    verdicts = judge(names, toy_plan, toy_findings, [declared])
+    verdicts = judge(names, toy_plan, toy_findings, {"shifted": (declared,)})
     data: dict[str, Any] = cards.results(cards.views(ENTRIES, verdicts, toy_plan))
     assert data["variants"]["shifted"]["deviations"]
     assert data["variants"]["shifted"]["findings"]

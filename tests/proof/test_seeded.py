@@ -91,7 +91,7 @@ def test_names_are_unique() -> None:
 
 
 @pytest.mark.parametrize("rooms", [faults, rewrites], ids=["faults", "rewrites"])
-def test_no_exhibit_is_left_out(rooms: ModuleType) -> None:
+def test_no_seeded_is_left_out(rooms: ModuleType) -> None:
     """A variant that was written and never registered would not be tried."""
     written = {
         name
@@ -104,7 +104,7 @@ def test_no_exhibit_is_left_out(rooms: ModuleType) -> None:
     assert written <= {shown.name for shown in (*SEEDED_FAULTS, *REWRITES)}
 
 
-def test_every_exhibit_says_what_its_bug_is() -> None:
+def test_every_seeded_says_what_its_bug_is() -> None:
     """A reader of the museum would see a name and have to work out the bug from the code."""
     for shown in (*SEEDED_FAULTS, *REWRITES):
         assert shown.variant.__doc__, shown.name
