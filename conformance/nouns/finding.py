@@ -73,6 +73,8 @@ class Finding:
     fault: Fault = Fault.SUBJECT
     severity: Severity = Severity.MUST_FIX
     facts: dict[str, Any] = field(default_factory=dict)
+    exact_bound: bool = False
+    """``limit`` is what exact arithmetic allows: an error near it is no narrow escape."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -13,6 +13,7 @@ from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.probe import Probe
 from refs.lock import Drift, check, check_transcription, read_lock
 from refs.reference import Built, Live, Reference, Transcribed
+from refs.versions import drifted
 
 ARXIV = re.compile(r"https://arxiv\.org/abs/\d{2}(0[1-9]|1[0-2])\.\d{5}")  # the form since 2015
 REPOSITORY = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")
@@ -40,6 +41,7 @@ def _lock(trial: Trial) -> Finding:
             {"location": f"refs/{reference.module}:1", "vectors": sum(c.object.startswith("golden/") for c in checked)},
             [],
         )
+    comparisons += [same(now, locked, f"version of {name}") for name, now, locked in drifted(lock["versions"])]
     drifts = [c.drift for c in checked]
     facts |= {
         "drift": next((d for d in (Drift.MAJOR, Drift.MINOR) if d in drifts), Drift.NONE).value,
