@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -12,9 +13,9 @@ from torch.utils.hooks import RemovableHandle
 
 from variants.runtime.calibrate import Statistic
 from variants.runtime.config import AdapterConfig
-from variants.runtime.derived import Derived
 from variants.runtime.errors import AdapterError
-from variants.runtime.fold import fold
+from variants.runtime.numerics.derived import Derived
+from variants.runtime.numerics.fold import fold
 from variants.runtime.spec import TensorSpec
 
 T = TypeVar("T")
@@ -134,7 +135,12 @@ class Adapter(nn.Module):
 
     def fold(self, layer: nn.Module) -> tuple[Tensor, Tensor]:
         """``W': (d_out, d_in)`` and ``b': (d_out,)`` in float64, of this layer with this adapter, in eval mode."""
-        return fold(self, layer)
+        return fold(self._twin(), layer)
+
+    def _twin(self) -> Adapter:
+        """A float64 copy in eval mode that is hooked to nothing."""
+        memo: dict[int, object] = {id(self._handles): [], id(self.original): None, id(self.file_tensors): {}}
+        return copy.deepcopy(self, memo).double().eval()
 
     def require_float_weight(self, layer: nn.Module) -> None:
         """Refuse a quantised weight, for the methods that decompose it."""

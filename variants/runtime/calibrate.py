@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from variants.runtime.errors import AdapterError
-from variants.runtime.finite import all_finite
+from variants.runtime.numerics.finite import all_finite
 
 
 class Statistic(Protocol):

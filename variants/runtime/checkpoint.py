@@ -11,12 +11,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
+from variants.runtime.atomic_file import read_whole, write_whole
 from variants.runtime.attach import build, fingerprint, place
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
-from variants.runtime.finite import all_finite
+from variants.runtime.numerics.finite import all_finite
 from variants.runtime.refuse import find_free_targets, refuse_other_variant
-from variants.runtime.sealed import read_sealed, write_sealed
 from variants.runtime.state import Attachment, chosen
 
 FIX = "Load the right file onto the right base model."
@@ -26,10 +26,10 @@ KEYS = ("variant", "name", "config", "layers", "left_out", "base")
 def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None) -> None:
     """Write one adapter of ``model`` to ``path``; the only one, if no ``name`` is given.
 
-    A kill at any moment leaves the old file or the new one (``variants.runtime.sealed``). Raises ``AdapterError`` for
-    what could not be loaded again, tensors of another shape or dtype than the config's (the model was cast after
-    ``attach``); for NaN or infinity, which would replace a good file by a useless one; and where the file cannot be
-    written. The old file is then still there.
+    A kill at any moment leaves the old file or the new one (``variants.runtime.atomic_file``). Raises
+    ``AdapterError`` for what could not be loaded again, tensors of another shape or dtype than the config's (the model
+    was cast after ``attach``); for NaN or infinity, which would replace a good file by a useless one; and where the
+    file cannot be written. The old file is then still there.
     """
     attachment = chosen(model, name, where="save")
     path = _path(path, "save")
@@ -50,7 +50,7 @@ def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None
         "left_out": json.dumps(sorted(attachment.left_out)),
         "base": json.dumps(attachment.fingerprints, sort_keys=True),
     }
-    write_sealed(path, tensors, metadata)
+    write_whole(path, tensors, metadata)
 
 
 def load(
@@ -66,7 +66,7 @@ def load(
     are missing, extra, misshapen, of another dtype or not finite. The model is then as it was.
     """
     path = _path(path, "load")
-    metadata, tensors = read_sealed(path)
+    metadata, tensors = read_whole(path)
     saved = _understand(path, metadata, variant)
     name = saved.name if name is None else name
     found = find_free_targets(model, saved.config, name)

@@ -8,7 +8,7 @@ from torch.nn.parameter import is_lazy
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
-from variants.runtime.finite import all_finite
+from variants.runtime.numerics.finite import all_finite
 from variants.runtime.state import CHILD, attachments, weight_of
 
 
