@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
 from variants.runtime.atomic_file import read_whole, write_whole
-from variants.runtime.attach import build, fingerprint, place
-from variants.runtime.config import AdapterConfig
+from variants.runtime.attach import build, place
+from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.refuse import find_free_targets, refuse_other_variant
 from variants.runtime.state import Attachment, chosen
@@ -137,28 +138,32 @@ def _names(data: dict[Any, Any]) -> dict[str, str]:
 
 
 def _require_base(got: dict[str, str], want: dict[str, str], where: str) -> None:
-    """The layers' weights are those that the adapter was attached to, in dtype, shape and bytes."""
+    """The layers' weights are those that the adapter was attached to: dtype, shape and bytes, or codes and scales."""
     others = [target for target in got if got[target] != want[target]]
     if not others:
         return
-    dtypes = {_dtype(want[t]) for t in others if _dtype(got[t]) != _dtype(want[t])}
     more = f" and {len(others) - 3} layers more" if len(others) > 3 else ""
     raise AdapterError(
-        got="base weight " + ", ".join(f"{_short(got[t])} at {t}" for t in others[:3]) + more,
-        want="the one it was saved with, " + ", ".join(_short(want[t]) for t in others[:3]),
+        got="base weight " + ", ".join(f"{shortened(got[t])} at {t}" for t in others[:3]) + more,
+        want="the one it was saved with, " + ", ".join(shortened(want[t]) for t in others[:3]),
         where=where,
-        fix=f"Load onto the base in {', '.join(sorted(dtypes))} and cast the model afterwards." if dtypes else FIX,
+        fix=_other_base({want[t]: got[t] for t in others}),
     )
 
 
-def _dtype(fingerprint: str) -> str:
-    return fingerprint.partition(" ")[0]
-
-
-def _short(fingerprint: str) -> str:
-    """Dtype and shape, and enough of the hash to tell two bases apart."""
-    described, _, digest = fingerprint.rpartition(" ")
-    return f"{described} {digest[:16]}"
+def _other_base(pairs: dict[str, str]) -> str:
+    """What to do about bases that are not the wanted ones."""
+    if all(differ_in_scales_only(got, want) for want, got in pairs.items()):
+        return (
+            "The codes are the same and the scales are not: load the base from where it came from, and not from a "
+            "state_dict() that was taken after a call, for which bitsandbytes quantises scales anew on some CPUs."
+        )
+    kinds = {kind_of(want) for want, got in pairs.items() if kind_of(got) != kind_of(want)}
+    if not kinds:
+        return FIX
+    if kinds <= set(DTYPES):
+        return f"Load onto the base in {', '.join(sorted(kinds))} and cast the model afterwards."
+    return f"Load onto the base in {', '.join(sorted(kinds))}, as it was when the adapter was saved."
 
 
 def _require_specified(
