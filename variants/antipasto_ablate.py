@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from variants.runtime.calibrate import Moments, Statistic
-from variants.runtime.products import plus_product
+from variants.runtime.numerics.products import plus_product
 from variants.runtime.spec import TensorSpec
 from variants.svd_family import Factors, SVDAdapter, SVDConfig, oriented
 

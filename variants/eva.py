@@ -30,7 +30,7 @@ from variants.lora import LoRA
 from variants.runtime.calibrate import Moments
 from variants.runtime.config import LowRankConfig
 from variants.runtime.errors import AdapterError
-from variants.runtime.krylov import top_eigh
+from variants.runtime.numerics.krylov import top_eigh
 from variants.runtime.spec import TensorSpec
 
 
