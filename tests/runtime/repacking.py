@@ -36,9 +36,12 @@ def cpu(*, repacks: bool) -> Iterator[None]:
 
 
 def _multiply(A: Tensor, B: Tensor, shapeB: list[int], absmax: Tensor, code: Tensor, blocksize: int) -> Tensor:
-    """A W^T, in bfloat16, for ``A: (..., d_in)`` and the repacked codes and scales of ``W: (d_out, d_in)``."""
+    """A W^T, in bfloat16, for ``A: (..., d_in)`` and the repacked codes and scales of ``W: (d_out, d_in)``.
+
+    Without a gradient, as bitsandbytes' kernel has none.
+    """
     W = repacked_numbers(B, (shapeB[0], shapeB[1]), absmax, code, blocksize)
-    rows = A.to(torch.bfloat16).float() @ W.T
+    rows = A.detach().to(torch.bfloat16).float() @ W.T
     return rows.to(torch.bfloat16).to(A.dtype)
 
 
