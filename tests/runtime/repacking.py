@@ -80,6 +80,11 @@ def quantised(
     return made
 
 
+def stack(kind: str, **options: Any) -> nn.Sequential:
+    """Two quantised layers with a tanh between: of two blocks of scales to the row, and of one."""
+    return nn.Sequential(quantised(128, 64, kind, **options), nn.Tanh(), quantised(64, 64, kind, **options))
+
+
 def evaluated(layer: nn.Module) -> nn.Module:
     """The same layer after one call in eval mode without gradients; its mode is put back."""
     training = {module: module.training for module in layer.modules()}
