@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from conformance.nouns.finding import Case, Fault, Finding, Outcome
+from conformance.nouns.finding import Case, Compared, Fault, Finding, Outcome
 from conformance.nouns.verdict import Decided, Deviation, Label, Verdict
 
 LOCK = "references"
@@ -127,14 +127,14 @@ def _reference_is_at_fault(case: Case, finding: Finding, evidence: Mapping[str, 
     return witness is not None and _proves(witness) and _about(finding.differing) <= _about(witness.asked)
 
 
-def _about(whats: tuple[str, ...]) -> set[str]:
-    """What was compared, without the aspect (``output: shape`` is about the output)."""
-    return {what.partition(":")[0] for what in whats}
+def _about(compared: tuple[Compared, ...]) -> set[str]:
+    """What was compared, without the aspect (the output's shape is about the output)."""
+    return {thing.name for thing in compared}
 
 
 def _covers(deviation: Deviation, case: Case, finding: Finding) -> bool:
     """Whether the deviation speaks of this case and of everything that differs in it."""
-    spoken = all(any(fnmatchcase(what, shown) for shown in deviation.shows) for what in finding.differing)
+    spoken = all(any(fnmatchcase(str(thing), shown) for shown in deviation.shows) for thing in finding.differing)
     return fnmatchcase(case.within, deviation.cases) and spoken
 
 

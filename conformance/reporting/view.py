@@ -5,11 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import (
+    Answer,
+    BasisFacts,
+    Facts,
+    FlowFacts,
+    InfluenceFacts,
+    InitFacts,
+    LinkFacts,
+    LockFacts,
+    ParamsFacts,
+    Pinned,
+    StepFacts,
+    SubspaceFacts,
+    Use,
+)
 from conformance.nouns.finding import Case, Fault, Finding, Outcome, Severity
 from conformance.nouns.verdict import Deviation, Label, Verdict
+
+F = TypeVar("F", bound=Facts)
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("references", ("references",)),
@@ -77,14 +94,59 @@ class View:
             if case.check == check and reference in ("", case.reference)
         ]
 
-    def fact(self, check: str, key: str, reference: str = "") -> Any:
-        """A fact from the first finding of a check that states it, the main reference's unless another is named."""
-        pairs = self.findings(check, reference or self.main)
-        return next((f.facts[key] for _, f in pairs if f is not None and key in f.facts), None)
+    def stated(self, kind: type[F], check: str, reference: str = "") -> list[tuple[Case, F]]:
+        """Every fact of a kind that a check states; against one reference, if it is named."""
+        pairs = self.findings(check, reference)
+        return [(case, f.facts) for case, f in pairs if f is not None and isinstance(f.facts, kind)]
 
-    def all_facts(self, check: str, key: str) -> list[tuple[Case, Finding]]:
-        """Every finding of a check, against the main reference, that states a fact."""
-        return [(c, f) for c, f in self.findings(check, self.main) if f is not None and key in f.facts]
+    def first(self, kind: type[F], check: str, reference: str = "") -> F | None:
+        """The first fact of a kind that a check states, against the main reference unless another is named."""
+        return next((facts for _, facts in self.stated(kind, check, reference or self.main)), None)
+
+    def lock(self, reference: str) -> LockFacts | None:
+        """What the lock says of a reference."""
+        return self.first(LockFacts, "references", reference)
+
+    @property
+    def links(self) -> LinkFacts | None:
+        """What the links say."""
+        return self.first(LinkFacts, "references")
+
+    @property
+    def params(self) -> ParamsFacts | None:
+        """The tensors of both sides under the first test configuration."""
+        return self.first(ParamsFacts, "params")
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Tensors that do not change the output."""
+        facts = self.first(InfluenceFacts, "influence")
+        return facts.idle if facts is not None else ()
+
+    @property
+    def init(self) -> InitFacts | None:
+        """How the tensors start."""
+        return self.first(InitFacts, "init")
+
+    @property
+    def flow(self) -> FlowFacts | None:
+        """Gradient flow at t=0."""
+        return self.first(FlowFacts, "gradients")
+
+    @property
+    def steps(self) -> list[StepFacts]:
+        """What one step does in each dtype."""
+        return [facts for _, facts in self.stated(StepFacts, "low_precision", self.main)]
+
+    @property
+    def subspaces(self) -> list[SubspaceFacts]:
+        """How near a start from data comes to the exact subspace, per set of inputs."""
+        return [facts for _, facts in self.stated(SubspaceFacts, "data_init")]
+
+    @property
+    def bases(self) -> list[tuple[Case, BasisFacts]]:
+        """How near both sides' bases are."""
+        return self.stated(BasisFacts, "data_init")
 
     def tally(self, check: str, reference: str = "") -> str:
         """How many cases of a check agree, and what became of the others."""
@@ -122,20 +184,18 @@ class View:
             return "-"
         if any(finding is None or self.state(case, finding) != "agree" for case, finding in pairs):
             return "FAILS"
-        answers = {str(finding.facts.get("answer", "works")) for _, finding in pairs if finding is not None}
-        return ", ".join(sorted({answer.partition(":")[0] for answer in answers}))
+        answers = [finding.facts for _, finding in pairs if finding is not None]
+        return ", ".join(sorted({facts.use if isinstance(facts, Answer) else Use.WORKS for facts in answers}))
 
     @property
     def refusals(self) -> list[tuple[str, str]]:
         """Each way in which the variant refuses to be used, with its message."""
         return sorted(
             {
-                (column, str(finding.facts["answer"]).partition(": ")[2])
+                (column, answer.message)
                 for column, check, pattern in WAYS
-                for case, finding in self.findings(check)
-                if fnmatchcase(case.probe, pattern)
-                and finding is not None
-                and str(finding.facts.get("answer", "")).startswith("refuses: ")
+                for case, answer in self.stated(Answer, check)
+                if fnmatchcase(case.probe, pattern) and answer.use is Use.REFUSES
             }
         )
 
@@ -158,7 +218,8 @@ class View:
     @property
     def reference_location(self) -> str:
         """``file:line`` of the reference's main object, as the lock check found it."""
-        return str(self.fact("references", "location") or "unknown")
+        lock = self.lock(self.main)
+        return lock.location if lock is not None else "unknown"
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -171,20 +232,21 @@ class View:
         for decided in self.verdict.reference_faults:
             text = f"the reference is at fault: {reference_fault(decided.finding)}"
             rows.append(self._row(Severity.NICE_TO_HAVE, text, decided.case.id))
-        for case, finding in self.findings("references", self.main):
-            if finding is not None and finding.facts.get("author") == "not pinned to a commit":
+        for case, links in self.stated(LinkFacts, "references", self.main):
+            if links.author is Pinned.NO_COMMIT:
                 text = "no commit of the authors' code is recorded, so that link is not pinned"
                 rows.append(self._row(Severity.NICE_TO_HAVE, text, case.id))
         for case in self.planned:
             found = self.verdict.findings.get(case.id)
-            if found is not None and "nan_on_both_sides" in found.facts:
+            if found is not None and found.nans:
                 rows.append(self._row(Severity.NICE_TO_HAVE, "NaN on both sides at the same place", case.id))
         return tuple(sorted(rows, key=lambda row: row.severity is not Severity.MUST_FIX))
 
     def _row(self, severity: Severity, text: str, case: str) -> Row:
         reference = case.split("/")[1] if case.count("/") else ""
-        where = self.fact("references", "location", reference) or self.reference_location
-        return Row(severity, self.name, text, self.entry.location, str(where), case)
+        lock = self.lock(reference)
+        where = lock.location if lock is not None else self.reference_location
+        return Row(severity, self.name, text, self.entry.location, where, case)
 
     def declared(self, scope: bool) -> list[tuple[Deviation, tuple[str, ...]]]:
         """Declared deviations, or the scope cuts among them."""
@@ -193,6 +255,8 @@ class View:
 
 def describe(finding: Finding) -> str:
     """A difference in words that are the same on every machine: figures stay in the raw evidence."""
+    if finding.raised:
+        return f"raised {finding.got}; {finding.want}"
     if finding.numeric:
         return f"{finding.what} differs beyond the limit (figures: reproduce the case)"
     return f"{finding.what}: got {finding.got}, want {finding.want}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from conformance.nouns.finding import Finding
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def gather(rows: Iterable[dict[str, Any]]) -> Evidence:
     for row in body:
         try:
             finding = Finding.from_json(row)
-        except (TypeError, ValueError, AttributeError):
+        except (TypeError, ValueError, AttributeError, KeyError):
             return Evidence(findings, "the evidence is damaged: a row is no finding")
         if finding.case in findings:
             return Evidence(findings, f"two findings for {finding.case}")

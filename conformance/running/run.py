@@ -31,7 +31,7 @@ def run_case(planned: Planned) -> Finding:
     except Exception as error:
         if why := _declared(planned, str(error)):
             if problem := _silent(trial):
-                return raised(trial.case, problem)
+                return raised(trial.case, problem, expected="a finite output: only the reference cannot answer here")
             return Finding(trial.case, Outcome.NOT_APPLICABLE, what=why, got=in_words(error), want="an answer")
         return Finding(trial.case, Outcome.ERROR, what="could not ask", got=in_words(error), want="an answer")
     finally:

@@ -12,6 +12,7 @@ from conformance.checks.use.copies import deepcopied, functional, loaded, mapped
 from conformance.measuring.compare import Comparison, conclude, raised
 from conformance.measuring.trial import SubjectFailed, Trial
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import Answer, Use
 from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.probe import Probe
 from refs.reference import Reference
@@ -63,8 +64,8 @@ def run(trial: Trial) -> Finding:
     way = trial.probe.special
     try:
         finding = conclude(trial.case, WAYS[way](trial))
-        answer = "works" if finding.outcome is Outcome.AGREE else "differs"
+        answer = Answer(Use.WORKS if finding.outcome is Outcome.AGREE else Use.DIFFERS)
     except SubjectFailed as failure:
-        finding = raised(trial.case, str(failure))
-        answer = f"raises {failure}"
-    return replace(finding, facts={**finding.facts, "way": way, "answer": answer})
+        finding = raised(trial.case, str(failure), expected="called plainly, the variant returns a value")
+        answer = Answer(Use.RAISES, str(failure))
+    return replace(finding, facts=answer)

@@ -17,8 +17,9 @@ from conformance.measuring.compare import Comparison, close, conclude, holds, no
 from conformance.measuring.trial import Run, SubjectFailed, Trial, asking_the_subject, rounded
 from conformance.measuring.trial import run as run_pass
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import Answer, Use
 from conformance.nouns.finding import Finding
-from conformance.nouns.probe import SHORT_DTYPES, Probe
+from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Live, Reference
 from refs.subject import Subject
 
@@ -41,20 +42,19 @@ def run(trial: Trial) -> Finding:
     with quietly():
         layer = _layer(trial)
         before = _kept(layer)
-        facts = {"weight": trial.probe.special, "dtype": SHORT_DTYPES[trial.probe.dtype]}
         try:
             subject = trial.subject(layer)
         except SubjectFailed as refusal:
             if LAW in trial.entry.invariants:
                 return raised(trial.case, str(refusal))
-            refused = {**facts, "answer": f"refuses: {refusal}"}
+            refused = Answer(Use.REFUSES, str(refusal))
             return conclude(trial.case, _refused(layer, before, str(refusal)), facts=refused)
         if trial.entry.method is not None and trial.entry.method.replaces_weight:
             silent = holds(
                 False, "a weight of codes", "an adapter that replaces it", "a refusal: codes hold no residual"
             )
-            return conclude(trial.case, [silent], facts={**facts, "answer": "does not refuse"})
-        facts |= {"answer": "works", "beside": "its own quantised layer" if _quantised(trial) else "a plain layer"}
+            return conclude(trial.case, [silent], facts=Answer(Use.DIFFERS, "does not refuse"))
+        facts = Answer(Use.WORKS, compared_with="its own quantised layer" if _quantised(trial) else "a plain layer")
         fresh = trial.probe.state == "t0"
         found = [*(_start(trial, subject) if fresh else _moved(trial, subject)), *_life(trial, subject)]
         return conclude(trial.case, found, facts=facts)
@@ -89,7 +89,7 @@ def _moved(trial: Trial, subject: Subject) -> Iterator[Comparison]:
     bare, exact = _bare(trial), _exact(trial, values)
     exact.y = _by_formula(trial, values, exact)
     others = _others(trial, values)
-    yield same(str(got.y.dtype), str(bare.y.dtype), "output: dtype")
+    yield same(str(got.y.dtype), str(bare.y.dtype), "output", "dtype")
     yield same(sorted(got.grads), sorted(exact.grads), "tensors that train")
     yield _near(got.y, [run.y for run in others] + [_lost(bare.y, _exact_bare(trial).y, exact.y)], exact.y, "output")
     pairs = {"x": (got.grad_x, [run.grad_x for run in others], exact.grad_x)}
