@@ -123,7 +123,7 @@ def require_enough(r: int, statistic: Inputs | None, layer: nn.Module, where: st
     if statistic is None:
         raise AdapterError(
             got="no calibration batches",
-            want="some: the method starts from the layer's inputs",
+            want="calibration batches: EVA takes A from the layer's inputs",
             where=where,
             fix="Pass attach(..., calibration=batches); load() needs none.",
         )

@@ -9,7 +9,7 @@ from conformance.nouns.finding import Case, Compared, Fault, Finding, Outcome
 from conformance.nouns.verdict import Decided, Deviation, Label, Verdict
 
 LOCK = "references"
-"""The check that holds a reference against the lock."""
+"""The check that compares a reference with the lock."""
 NEEDED = (LOCK, "params", "init", "gradients", "low_precision", "forward", "influence")
 """A variant is CORRECT only if each of these checks, and every other that is asked of it, agreed at least once: absence
 of difference is no proof."""
@@ -34,7 +34,7 @@ def judge(
         cases.setdefault(case.variant, []).append(case)
     strays = sorted(set(evidence) - {case.id for own in cases.values() for case in own})
     if strays and not broken:
-        broken = f"there is evidence for a case that nobody planned ({strays[0]}), so it is of another plan"
+        broken = f"evidence for an unplanned case ({strays[0]}): it belongs to another plan"
     declared = deviations or {}
     return tuple(
         _judge_one(name, cases[name], evidence, list(declared.get(name, ())), needed, broken) for name in names
@@ -77,7 +77,7 @@ def _judge_one(
         elif finding.outcome is Outcome.NOT_APPLICABLE and finding.what:
             pass  # the reference declares that it cannot answer, and it did raise
         elif finding.outcome is Outcome.NOT_APPLICABLE:
-            unproven.append((case.id, "not applicable, and nobody declared why"))
+            unproven.append((case.id, "not applicable, and no reason is declared"))
         elif finding.outcome is Outcome.AGREE and finding.n_compared < 1:
             unproven.append((case.id, "compared nothing"))
         elif finding.outcome is Outcome.DIFFER:

@@ -31,7 +31,7 @@ FEW = 4.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two things held against each other: how many numbers, how far apart, how far allowed, where the worst is."""
+    """Two compared things: how many numbers, the worst error, its limit and its place."""
 
     what: str
     n: int
@@ -106,7 +106,7 @@ def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str, *, nudge
     """``got`` is about as near to the float64 ``truth`` as the reference's ``other`` is (root mean square errors).
 
     Numbers that are not finite have no error: they must be the reference's own, at the same places. Where ``got`` is
-    finite and the reference is not, it is held against the truth like the rest, within the error of that rest.
+    finite and the reference is not, it is compared with the truth like the rest, within the error of that rest.
 
     ``nudged``: the truth for inputs that are one rounding of float32 away. In float32 that move counts as a spacing
     where it is the larger one: of a sum that cancels, no order of summation knows more. A float64 tensor beside a

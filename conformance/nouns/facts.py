@@ -1,4 +1,4 @@
-"""What a check states for the card, besides AGREE or DIFFER: one type per kind of fact.
+"""What a check states for the card beyond AGREE or DIFFER: one type per kind of fact.
 
 A check makes the object, the evidence file carries it as JSON with its kind's name, and the card reads its attributes.
 Facts are the same on every machine: words, flags, counts and bands, never a measured figure.

@@ -13,11 +13,11 @@ from conformance.nouns.finding import Outcome, Severity
 from conformance.nouns.verdict import Label
 from conformance.planning.plan import Planned, make_plan
 from conformance.reporting import cards
-from conformance.reporting.view import SECTIONS, View
+from conformance.reporting.view import SECTIONS, CardView
 from conformance.running.evidence import Evidence
 
 
-def judged(entries: Sequence[Entry], found: Evidence) -> tuple[View, ...]:
+def judged(entries: Sequence[Entry], found: Evidence) -> tuple[CardView, ...]:
     """Plan the entries, judge the evidence, and join both for display."""
     plan = tuple(p.case for p in make_plan(entries))
     names = [entry.name for entry in entries]
@@ -25,7 +25,7 @@ def judged(entries: Sequence[Entry], found: Evidence) -> tuple[View, ...]:
     return cards.views(entries, judge(names, plan, found.findings, declared, broken=found.broken), plan)
 
 
-def render(shown: tuple[View, ...]) -> dict[str, str]:
+def render(shown: tuple[CardView, ...]) -> dict[str, str]:
     """File name -> contents."""
     return cards.render(shown)
 
@@ -42,7 +42,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
         whole.replace(folder / name)
 
 
-def print_table(shown: tuple[View, ...], folder: Path) -> None:
+def print_table(shown: tuple[CardView, ...], folder: Path) -> None:
     """Verdicts, sections and the cards' places."""
     header = ("variant", *(name for name, _ in SECTIONS), "verdict", "card")
     rows = [
@@ -56,11 +56,11 @@ def print_table(shown: tuple[View, ...], folder: Path) -> None:
     for view in shown:
         for row in view.rows:
             if row.severity is Severity.MUST_FIX:
-                print(f"\nMUST-FIX {row.variant}: {row.text}\n  {row.case}")
+                print(f"\nMUST-FIX {row.variant}: {row.told}\n  {row.case}")
     print(f"\n{cards.label_counts(shown)}. Summary: {folder / cards.INDEX}")
 
 
-def status(shown: tuple[View, ...]) -> int:
+def status(shown: tuple[CardView, ...]) -> int:
     """1 unless every view is CORRECT or PARTIAL, and there is one."""
     return 0 if shown and all(v.verdict.label in (Label.CORRECT, Label.PARTIAL) for v in shown) else 1
 

@@ -32,8 +32,8 @@ def run_case(planned: Planned) -> Finding:
         if why := _declared(planned, str(error)):
             if problem := _silent(trial):
                 return raised(trial.case, problem, expected="a finite output: only the reference cannot answer here")
-            return Finding(trial.case, Outcome.NOT_APPLICABLE, what=why, got=in_words(error), want="an answer")
-        return Finding(trial.case, Outcome.ERROR, what="could not ask", got=in_words(error), want="an answer")
+            return Finding(trial.case, Outcome.NOT_APPLICABLE, what=why, got=in_words(error), want="a value")
+        return Finding(trial.case, Outcome.ERROR, what="the case could not be measured", got=in_words(error), want="a result")
     finally:
         torch.set_rng_state(rng)
         torch.set_default_dtype(dtype)

@@ -23,7 +23,7 @@ from refs.subject import Subject
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     t0 = replace(SMALL, state="t0")
-    # A transcription is its authors' code in other words, its divisions by zero included.
+    # A transcription keeps its authors' divisions by zero.
     specials = () if isinstance(reference, Transcribed) else entry.specials
     return (
         t0,

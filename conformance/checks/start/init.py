@@ -188,7 +188,7 @@ def _distinct(draws: Tensor) -> float:
 
 
 def _repeats(draw: Tensor) -> list[str]:
-    """Which rows have stood before, and likewise over the other dimensions: ``1 as 0 in dimension 0``."""
+    """Which rows (and slices of the other dimensions) repeat an earlier one: ``1 as 0 in dimension 0``."""
     found = []
     for dim in range(draw.dim()):
         first: dict[bytes, int] = {}

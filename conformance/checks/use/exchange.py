@@ -152,7 +152,7 @@ def _output(subject: Subject, trial: Trial) -> Tensor:
 
 def _changes(y: Tensor, bare: Tensor) -> Comparison:
     share = float((y - bare).norm() / bare.norm())
-    return holds(share > LEAST_CHANGE, "what the adapter changes", "next to nothing", "some of the output")
+    return holds(share > LEAST_CHANGE, "change of the output by the adapter", "almost none", "a visible one")
 
 
 def _files(folder: Path) -> str:

@@ -40,7 +40,7 @@ LARGE = replace(SMALL, d_in=260, d_out=264, r=16)
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if entry.lifecycle is None or entry.method is None or reference is not entry.method.main:
-        return ()  # an entry without a life is a formula, of which nobody says how it is used
+        return ()  # an entry without a lifecycle is a formula alone
     float32 = replace(WIDE, dtype="float32", adapter=None, batch=(64,))
     training = replace(SMALL, training=True, options=(("dropout", DROPOUT),) if entry.has_dropout else ())
     return (

@@ -24,7 +24,7 @@ from refs.reference import ClosedForm, Live, Reference
 from refs.subject import Subject
 
 LAW = "quantised"
-"""Among an entry's laws, it is the promise to work here. Others may refuse; what they do not refuse must be right."""
+"""Among an entry's invariants: the promise to work here. Other entries may refuse; what they accept must be right."""
 
 ON_BLOCKS = replace(SMALL, d_in=64, d_out=128, r=8, alpha=16.0, batch=(64,), adapter=None)
 """Whole blocks of 64 weights, which share a scale. The adapter keeps the dtype that each side chooses."""
@@ -32,7 +32,7 @@ ON_BLOCKS = replace(SMALL, d_in=64, d_out=128, r=8, alpha=16.0, batch=(64,), ada
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if entry.lifecycle is None or entry.method is None or reference is not entry.method.main:
-        return ()  # an entry without a life is a formula, of which nobody says how it is used
+        return ()  # an entry without a lifecycle is a formula alone
     moved = (replace(ON_BLOCKS, special=kind, dtype=d) for kind in KINDS for d in ("float32", "bfloat16"))
     fresh = (replace(ON_BLOCKS, special=kind, dtype="bfloat16", state="t0") for kind in ("nf4", "int8"))
     return (*moved, *fresh, replace(ON_BLOCKS, special="int8", dtype="float32", bias=False, training=True))
@@ -202,7 +202,7 @@ def _life(trial: Trial, subject: Subject) -> Iterator[Comparison]:
                 life.load(_layer(trial, -1.0), path)
         except Exception as error:
             told = str(error)
-        yield holds(bool(told), "another base", "loaded without a word", "an error")
+        yield holds(bool(told), "loading onto another base", "no error", "an error")
     if life.detach is not None:
         called = _layer(trial)  # a call moves the bias to the input's dtype, and the scales to another place
         y = run_pass(Subject(called, called), trial.x, trial.cotangent).y
