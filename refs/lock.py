@@ -20,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from refs.versions import installed
+
 LOCK_FILE = Path(__file__).with_name("lock.json")
 GOLDEN = Path(__file__).with_name("golden")
 NOTHING: Mapping[str, tuple[str, ...]] = {}
@@ -155,7 +157,7 @@ def make_lock(objects: tuple[str, ...], transcriptions: Mapping[str, tuple[str, 
             raise LookupError(f"{object_id} is not in the installed packages; correct its name in refs/methods/")
         entries[object_id] = {"sha256": sha(found.text), "meaning_sha256": sha(found.meaning), "line": found.line}
     written = {module: _lock_of(module, variants) for module, variants in sorted(transcriptions.items())}
-    return {"packages": packages, "objects": entries, "transcriptions": written}
+    return {"packages": packages, "objects": entries, "transcriptions": written, "versions": installed()}
 
 
 def _lock_of(module: str, variants: tuple[str, ...]) -> dict[str, Any]:

@@ -43,6 +43,9 @@ class Comparison:
     want: str = ""
     numeric: bool = False
     """Whether got and want are measured figures, which differ a little from machine to machine."""
+    exact_bound: bool = False
+    """Whether the limit is what exact arithmetic allows (half a spacing, for a number rounded once): reaching it is no
+    sign of a narrow escape."""
     nans: int = 0
     """How many were NaN (in low precision: not finite) on both sides at the same place, and so not compared."""
     aspect: str = ""
@@ -170,7 +173,7 @@ def conclude(
         return Finding(case, Outcome.AGREE, 0, facts=facts)
     if worst.agrees:
         # Report the tightest squeeze, so that the raw evidence shows how near to its limit an agreement was.
-        worst = max(comparisons, key=lambda c: c.error / c.limit if c.limit else 0.0)
+        worst = max(comparisons, key=lambda c: c.error / c.limit if c.limit and not c.exact_bound else 0.0)
     return Finding(
         case,
         Outcome.AGREE if all(c.agrees for c in comparisons) else Outcome.DIFFER,
@@ -188,6 +191,7 @@ def conclude(
         asked=tuple(sorted({c.compared for c in comparisons})),
         differing=tuple(sorted({c.compared for c in comparisons if not c.agrees})),
         nans=sum(c.nans for c in comparisons),
+        exact_bound=worst.exact_bound,
     )
 
 

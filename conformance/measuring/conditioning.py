@@ -10,6 +10,7 @@ from torch import Tensor
 
 from conformance.measuring.trial import Trial, run
 from conformance.nouns.finding import Fault, Finding, Outcome
+from refs.calibration import nudged
 from refs.reference import Built
 from refs.subject import Subject
 
@@ -44,18 +45,22 @@ def ill_posed(trial: Trial, values: Mapping[str, Tensor]) -> bool:
     return any(bool((y - outputs[0]).abs().max() > JUMP * size) for y in outputs[1:])
 
 
-def moved_by_rounding(trial: Trial, read: Callable[[Subject], Mapping[str, Tensor]]) -> dict[str, float]:
-    """How far the reference's fresh start moves when each number of the weight moves by ``NUDGE`` roundings of float32.
+def moved_by_rounding(
+    trial: Trial, read: Callable[[Subject], Mapping[str, Tensor]], *, on_data: bool = False
+) -> dict[str, float]:
+    """How far the reference's fresh start moves when its weight, or its calibration inputs, move by ``NUDGE`` roundings
+    of float32, number by number.
 
-    A decomposition in that precision is known no better: what it returns is exact for a weight some roundings away, and
+    A decomposition in that precision is known no better: what it returns is exact for a matrix some roundings away, and
     where two singular values are close, each correct algorithm finds other vectors.
     """
     eps = NUDGE * torch.finfo(torch.float32).eps
     starts = []
-    for sign in (0.0, 1.0, -1.0):
+    for of_weight, of_inputs in ((0.0, 0.0), (eps, 0.0), (-eps, 0.0), *(((0.0, eps), (0.0, -eps)) if on_data else ())):
         layer = trial.layer()
-        layer.weight.data.mul_(1 + sign * eps * signs(layer.weight))
-        starts.append(read(trial.reference_subject(layer)))
+        layer.weight.data.mul_(1 + of_weight * signs(layer.weight))
+        with nudged(of_inputs):
+            starts.append(read(trial.reference_subject(layer)))
     return {
         name: max((other[name].double() - value.double()).abs().max().item() for other in starts[1:])
         for name, value in starts[0].items()

@@ -96,6 +96,8 @@ class Finding:
     """Everything that differs in this case."""
     nans: int = 0
     """Numbers that are NaN on both sides at the same place, and so were not compared."""
+    exact_bound: bool = False
+    """``limit`` is what exact arithmetic allows: an error near it is no narrow escape."""
 
     def __post_init__(self) -> None:
         if self.outcome is Outcome.DIFFER and not self.differing:

@@ -13,6 +13,7 @@ from conformance.nouns.finding import Outcome, Severity
 from conformance.nouns.verdict import Label
 from conformance.planning.plan import Planned, make_plan
 from conformance.reporting import cards
+from conformance.reporting.near import near_limits
 from conformance.reporting.view import SECTIONS, CardView
 from conformance.running.evidence import Evidence
 
@@ -57,6 +58,11 @@ def print_table(shown: tuple[CardView, ...], folder: Path) -> None:
         for row in view.rows:
             if row.severity is Severity.MUST_FIX:
                 print(f"\nMUST-FIX {row.variant}: {row.told}\n  {row.case}")
+    near = near_limits(finding for view in shown for finding in view.verdict.findings.values())
+    for line in near:
+        print(f"NEAR ITS LIMIT {line}", file=sys.stderr)
+    if near:
+        print("Another CPU may round across it; no card depends on these lines.", file=sys.stderr)
     print(f"\n{cards.label_counts(shown)}. Summary: {folder / cards.INDEX}")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from conformance.running import evidence
+from conformance.running.environment import environment
 from conformance.running.evidence import Evidence
 
 CASE_SECONDS = 60.0
@@ -84,14 +85,18 @@ def in_a_child(
 def through_pytest(
     file: Path, *, workers: int, entries: str | None = None, limit: float = CASE_SECONDS, extra: Sequence[str] = ()
 ) -> Evidence:
-    """Run every case through pytest with ``workers`` xdist workers; the evidence goes to ``file`` (removed first).
+    """Run every case through pytest with ``workers`` xdist workers.
+
+    The evidence goes to a file of this run's own, so that another run in the same folder cannot be read in its place;
+    when it is read, it takes the name ``file``, which shows the last run.
 
     pytest's own exit status is not looked at: a test that did not run shows as evidence that is not there. Cases are
     dealt out one by one: xdist's schedulers by group lose all that is left when two workers crash together.
     """
-    file.unlink(missing_ok=True)
+    nonce = evidence.new_nonce()
+    own = evidence.place_of(file, nonce)
     command = [
-        *(sys.executable, "-m", "pytest", str(DRIVER), f"--evidence={file}"),
+        *(sys.executable, "-m", "pytest", str(DRIVER), f"--evidence={own}", f"--nonce={nonce}"),
         *("-p", "conformance.running.pytest_plugin", "-p", "conformance.running.pytest_driver"),
         *([f"--entries={entries}"] if entries else []),
         *("-p", "xdist", "-p", "pytest_timeout", *NEEDLESS),
@@ -100,7 +105,9 @@ def through_pytest(
         *extra,
     ]
     subprocess.run(command, check=False, env=_environment())
-    return evidence.read(file)
+    found = evidence.read(own, nonce)
+    evidence.publish(own, file, environment())
+    return found
 
 
 def _environment() -> dict[str, str]:

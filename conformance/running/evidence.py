@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conformance.nouns.finding import Finding
 
-FORMAT = 2
+FORMAT = 3
+ENVIRONMENT = "environment.json"
 
 
 @dataclass(frozen=True)
@@ -21,36 +24,72 @@ class Evidence:
     broken: str = ""
 
 
-def write(path: Path, findings: Iterable[Finding]) -> None:
+def new_nonce() -> str:
+    """A name for one run: in the file's name, its header and its footer."""
+    return secrets.token_hex(8)
+
+
+def place_of(file: Path, nonce: str) -> Path:
+    """Where the run of this nonce writes: a file of its own, beside the one that shows the last whole run."""
+    return file.with_name(f"{file.stem}-{nonce}{file.suffix}")
+
+
+def header(nonce: str, environment: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The first row."""
+    return {"evidence": FORMAT, "nonce": nonce, "environment": dict(environment or {})}
+
+
+def footer(nonce: str, count: int) -> dict[str, Any]:
+    """The last row: how many findings there must be."""
+    return {"end": count, "nonce": nonce}
+
+
+def write(
+    path: Path, findings: Iterable[Finding], *, nonce: str = "", environment: Mapping[str, Any] | None = None
+) -> None:
     """Write header, findings sorted by case, and footer."""
     ordered = sorted(findings, key=lambda f: f.case)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"evidence": FORMAT})]
+    lines = [json.dumps(header(nonce, environment))]
     lines += [json.dumps(f.to_json(), sort_keys=True) for f in ordered]
-    lines.append(json.dumps({"end": len(ordered)}))
+    lines.append(json.dumps(footer(nonce, len(ordered))))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def read(path: Path) -> Evidence:
+def publish(path: Path, final: Path, environment: Mapping[str, Any]) -> None:
+    """Give a run's file the name under which people look for the last run's, with the machine's description beside."""
+    if path.is_file():
+        path.replace(final)
+    whole = final.with_name(f".{ENVIRONMENT}.{os.getpid()}")
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    whole.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+    whole.replace(final.with_name(ENVIRONMENT))
+
+
+def read(path: Path, nonce: str = "") -> Evidence:
     """Read it back; whatever is wrong with the file is said in ``broken``, and what can be read is kept."""
     if not path.is_file():
-        return Evidence({}, f"no evidence file at {path.name}: the run never ended")
+        return Evidence({}, "no evidence arrived: the run never ended")
     rows = []
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             rows.append(json.loads(line))
     except ValueError:  # not JSON, or not even text
         return Evidence({}, "the evidence file is damaged")
-    return gather(rows)
+    return gather(rows, nonce)
 
 
-def gather(rows: Iterable[dict[str, Any]]) -> Evidence:
-    """Evidence from its rows, header and footer included."""
+def gather(rows: Iterable[dict[str, Any]], nonce: str = "") -> Evidence:
+    """Evidence from its rows, header and footer included; both must name the run that was asked for."""
     rows = list(rows)
-    if not rows or rows[0] != {"evidence": FORMAT}:
+    first = rows[0] if rows and isinstance(rows[0], dict) else {}
+    if first.get("evidence") != FORMAT:
         return Evidence({}, f"the evidence does not start with its header (format {FORMAT})")
-    footer = rows[-1].get("end") if isinstance(rows[-1], dict) else None
-    body = rows[1:] if footer is None else rows[1:-1]
+    if first.get("nonce") != nonce:
+        return Evidence({}, "the evidence is that of another run")
+    last = rows[-1] if isinstance(rows[-1], dict) else {}
+    end = last.get("end")
+    body = rows[1:] if end is None else rows[1:-1]
     findings: dict[str, Finding] = {}
     for row in body:
         try:
@@ -60,6 +99,8 @@ def gather(rows: Iterable[dict[str, Any]]) -> Evidence:
         if finding.case in findings:
             return Evidence(findings, f"two findings for {finding.case}")
         findings[finding.case] = finding
-    if footer != len(body):
+    if end != len(body):
         return Evidence(findings, "the evidence has no footer: the run did not end")
+    if last.get("nonce") != nonce:
+        return Evidence(findings, "the evidence ends with the footer of another run")
     return Evidence(findings)

@@ -9,18 +9,22 @@ import pytest
 
 from conformance.nouns.finding import Finding, Outcome
 from conformance.running import evidence
+from conformance.running.environment import environment
 
 LETTERS = {Outcome.AGREE: ".", Outcome.DIFFER: "D", Outcome.NOT_APPLICABLE: "n", Outcome.ERROR: "E"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--evidence", help="where the evidence of the run goes")
+    parser.addoption("--nonce", default="", help="the name of the run, written into its evidence")
     parser.addoption("--entries", metavar="MODULE:ATTRIBUTE", help="whom to audit instead of the roster")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and config.getoption("--evidence"):
-        config.pluginmanager.register(Gatherer(Path(config.getoption("--evidence"))), "conformance-gatherer")
+        config.pluginmanager.register(
+            Gatherer(Path(config.getoption("--evidence")), config.getoption("--nonce")), "conformance-gatherer"
+        )
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -34,8 +38,8 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 class Gatherer:
     """Collects findings as the reports come in; the file is written once, at the end."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, nonce: str) -> None:
+        self.path, self.nonce = path, nonce
         self.findings: list[Finding] = []
         path.unlink(missing_ok=True)
 
@@ -47,7 +51,7 @@ class Gatherer:
 
     def pytest_sessionfinish(self) -> None:
         """Write the evidence with its footer. What is missing in it, the judge sees by the plan."""
-        evidence.write(self.path, self.findings)
+        evidence.write(self.path, self.findings, nonce=self.nonce, environment=environment())
 
 
 def _finding(report: pytest.TestReport) -> Finding | None:

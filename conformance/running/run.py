@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
 from fnmatch import fnmatchcase
-
-import torch
 
 from conformance.measuring.compare import raised
 from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject, in_words
 from conformance.nouns.finding import Finding, Outcome
 from conformance.planning.plan import Planned
+from conformance.running.global_state import pinned
 from refs.reference import Live
 
 
 def run_case(planned: Planned) -> Finding:
     """The finding of one case; never raises for a broken subject or reference."""
     trial = Trial(planned.entry, planned.reference, planned.probe, planned.check.name)
-    rng, dtype = torch.get_rng_state(), torch.get_default_dtype()
+    with pinned():
+        return _run_pinned(planned, trial)
+
+
+def _run_pinned(planned: Planned, trial: Trial) -> Finding:
     try:
-        # Foreign code may leave torch's global state changed; the next case must not be measured in that state.
-        with warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
-            finding = planned.check.run(trial)
+        finding = planned.check.run(trial)
         if finding.case != trial.case:
             raise ValueError(f"the check answered for {finding.case}")
         return finding
@@ -33,10 +32,8 @@ def run_case(planned: Planned) -> Finding:
             if problem := _silent(trial):
                 return raised(trial.case, problem, expected="a finite output: only the reference cannot answer here")
             return Finding(trial.case, Outcome.NOT_APPLICABLE, what=why, got=in_words(error), want="a value")
-        return Finding(trial.case, Outcome.ERROR, what="the case could not be measured", got=in_words(error), want="a result")
-    finally:
-        torch.set_rng_state(rng)
-        torch.set_default_dtype(dtype)
+        told = in_words(error)
+        return Finding(trial.case, Outcome.ERROR, what="the case could not be measured", got=told, want="a result")
 
 
 def _declared(planned: Planned, text: str) -> str:

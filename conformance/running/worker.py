@@ -1,4 +1,4 @@
-"""Run cases in a process of their own, a JSON line per finding: ``python -m conformance.worker [NAME ...]``.
+"""Run cases in a process of their own, a JSON line per finding: ``python -m conformance.running.worker [NAME ...]``.
 
 A crash in here (a segfault, say) ends this process and not the one that judges, which then sees what is missing.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING
 
-from conformance.running.evidence import FORMAT
+from conformance.running.evidence import footer, header
 
 if TYPE_CHECKING:
     from conformance.planning.plan import Planned
@@ -47,10 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
         plan = plan_for(options.variants, entries_at(options.entries), options.case)
     except BadRequest:
         return 2  # the parent plans the same and says why
-    _say(channel, {"evidence": FORMAT})
+    _say(channel, header(""))
     for row in _asked(plan, options.workers):
         _say(channel, row)
-    _say(channel, {"end": len(plan)})
+    _say(channel, footer("", len(plan)))
     return 0
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from refs.calibration import batches, pooled
+from refs.calibration import batches, nudge, pooled
 from refs.live import build_peft
 from refs.methods import lora
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
@@ -40,12 +40,13 @@ def _build(layer: nn.Linear, settings: Settings) -> Subject:
     """A from the calibration inputs by peft's own EVA, B zero."""
     subject = build_peft(layer, _config(settings), NAMES, settings)
     kind = settings.option("calibration", "gap")
-    subject.load({"A": _components(kind, layer.in_features, settings.r, settings.option("whiten", False))})
+    subject.load({"A": _components(kind, layer.in_features, settings.r, settings.option("whiten", False), nudge())})
     return subject
 
 
 @cache
-def _components(kind: str, d_in: int, r: int, whiten: bool) -> Tensor:
+def _components(kind: str, d_in: int, r: int, whiten: bool, by: float) -> Tensor:
+    """``by`` is the nudge of the inputs, a part of the cache's key."""
     rows = [batch.kept for batch in batches(kind, d_in, torch.float32)]
     rho = min(2.0, d_in / r)
     return eva_components(rows, d_in, r, whiten, rho=rho)

@@ -128,7 +128,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """A run that died before its end would leave no trace."""
     found = evidence.read(tmp_path / "evidence.jsonl")
     assert found.findings == {}
-    assert "no evidence file" in found.broken
+    assert "no evidence arrived" in found.broken
     assert label(tmp_path) is Label.UNPROVEN
 
 
@@ -172,7 +172,7 @@ def test_a_finding_that_is_there_twice(tmp_path: Path) -> None:
 def test_a_file_of_another_format(file: Path) -> None:
     """The file of another version of the harness would be read as if nothing had changed."""
     lines = file.read_text().splitlines()
-    for header in (json.dumps({"evidence": evidence.FORMAT + 1}), json.dumps({"evidence": 1, "more": 0}), lines[1]):
+    for header in (json.dumps({"evidence": evidence.FORMAT + 1}), json.dumps({"evidence": 1, "nonce": ""}), lines[1]):
         file.write_text("\n".join([header, *lines[1:]]))
         assert label(file) is Label.UNPROVEN
 
@@ -183,6 +183,30 @@ def test_a_footer_that_counts_wrongly(file: Path) -> None:
     for end in (len(PLAN) - 1, len(PLAN) + 1, 0, -1, "4", None):
         file.write_text("\n".join([*lines[:-1], json.dumps({"end": end})]))
         assert label(file) is Label.UNPROVEN
+
+
+def test_evidence_of_another_run(tmp_path: Path) -> None:
+    """Two runs in one checkout: a wrong variant would get its card from the other run's evidence."""
+    path = tmp_path / "evidence.jsonl"
+    evidence.write(path, sound().values(), nonce="1")
+    assert evidence.read(path, "1").broken == ""
+    assert evidence.read(path, "2").broken == "the evidence is that of another run"
+    first, *rows, _ = path.read_text().splitlines()
+    path.write_text("\n".join([first, *rows, json.dumps(evidence.footer("2", len(rows)))]))
+    assert evidence.read(path, "1").broken == "the evidence ends with the footer of another run"
+
+
+def test_each_run_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """One run would overwrite what another, which is still going on, has found so far."""
+    file, one, two = tmp_path / "evidence.jsonl", evidence.new_nonce(), evidence.new_nonce()
+    places = [evidence.place_of(file, nonce) for nonce in (one, two)]
+    assert len({*places, file}) == 3
+    for place, nonce in zip(places, (one, two), strict=True):
+        evidence.write(place, sound().values(), nonce=nonce)
+    evidence.publish(places[0], file, {"cpu": "x"})
+    assert evidence.read(file, one).broken == ""
+    assert evidence.read(places[1], two).broken == ""
+    assert json.loads((tmp_path / "environment.json").read_text()) == {"cpu": "x"}
 
 
 def test_two_files_in_one(file: Path) -> None:

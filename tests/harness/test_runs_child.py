@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from conformance.planning.plan import make_plan
 from conformance.reporting import report
 from conformance.running import collect
 from conformance.running.collect import in_a_child
-from conformance.running.evidence import Evidence
+from conformance.running.evidence import Evidence, header
 from tests.harness import toys
 
 HERE = "tests.harness.toys"
+HEADER = json.dumps(header(""))
 
 
 def run(which: str, names: tuple[str, ...] = (), limit: float = 60.0, workers: int = 1) -> Evidence:
@@ -94,10 +96,10 @@ def test_entries_that_cannot_be_imported() -> None:
     ("said", "broken"),
     [
         ("", "does not start with its header"),
-        ('{"evidence": 1}', "has no footer"),
-        ('{"evidence": 1}\n{"case": "so', "died while it answered"),
-        ('{"evidence": 1}\nhello\n{"end": 0}', "died while it answered"),
-        ('{"evidence": 2}\n{"end": 0}', "does not start with its header"),
+        (HEADER, "has no footer"),
+        (HEADER + '\n{"case": "so', "died while it answered"),
+        (HEADER + '\nhello\n{"end": 0}', "died while it answered"),
+        ('{"evidence": 0, "nonce": ""}\n{"end": 0, "nonce": ""}', "does not start with its header"),
     ],
 )
 def test_a_child_that_says_something_else(

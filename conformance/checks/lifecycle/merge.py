@@ -97,6 +97,7 @@ def _rounded_once(got: Tensor, want: Tensor, what: str) -> Comparison:
         f"{got.reshape(-1)[worst].item():.8g}",
         f"{want.reshape(-1)[worst].item():.8g}",
         numeric=True,
+        exact_bound=True,
     )
 
 

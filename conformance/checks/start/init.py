@@ -90,11 +90,11 @@ def run(trial: Trial) -> Finding:
 
 
 def _moves(trial: Trial) -> dict[str, float]:
-    """For a method that decomposes the weight: how far the reference's start moves with the weight's last digits."""
-    method = trial.entry.method
-    if method is None or not method.replaces_weight:
+    """For a start that is decomposed: how far the reference's moves with the last digits of the weight or the data."""
+    method, on_data = trial.entry.method, trial.probe.settings.option("calibration", None) is not None
+    if method is None or not (method.replaces_weight or on_data):
         return {}
-    return moved_by_rounding(trial, lambda subject: _start(trial, subject))
+    return moved_by_rounding(trial, lambda subject: _start(trial, subject), on_data=on_data)
 
 
 def _start(trial: Trial, subject: Subject) -> dict[str, Tensor]:

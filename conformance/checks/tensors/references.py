@@ -15,6 +15,7 @@ from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.probe import Probe
 from refs.lock import Drift, check, check_transcription, read_lock
 from refs.reference import Built, Live, Reference, Transcribed
+from refs.versions import drifted
 
 ARXIV = re.compile(r"https://arxiv\.org/abs/\d{2}(0[1-9]|1[0-2])\.\d{5}")  # the form since 2015
 REPOSITORY = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")
@@ -39,6 +40,7 @@ def _lock(trial: Trial) -> Finding:
         assert isinstance(reference, Transcribed)
         checked = check_transcription(reference.module, lock)
         facts, comparisons = LockFacts(f"refs/{reference.module}:1", "", (), 0), []
+    comparisons += [same(now, locked, f"version of {name}") for name, now, locked in drifted(lock["versions"])]
     drifts = [c.drift for c in checked]
     facts = replace(
         facts,

@@ -40,6 +40,6 @@ def run(trial: Trial) -> Finding:
         trial.case,
         [
             holds(bool(told), "impossible settings", "no error", "an error"),
-            holds(bool((layer.weight == before).all()) and not left, "the layer after the error", "changed", "unchanged"),
+            holds(bool((layer.weight == before).all()) and not left, "layer after the error", "changed", "unchanged"),
         ],
     )
