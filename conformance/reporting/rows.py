@@ -29,7 +29,12 @@ class Row:
     @property
     def told(self) -> str:
         """The text, with the number of cases if there are several."""
-        return self.text if len(self.cases) == 1 else f"{self.text} ({len(self.cases)} cases)"
+        return counted(len(self.cases), self.text)
+
+
+def counted(n: int, text: str) -> str:
+    """A finding's text with its number of cases in front, if there are several."""
+    return text if n == 1 else f"({n} cases) {text}"
 
 
 Seen = tuple[Severity, str, str, str]
@@ -46,7 +51,7 @@ def rows(
     made = []
     for (severity, text, location), members in groups.items():
         whats = sorted({what for what, _ in members if what})
-        told = f"{text} ({', '.join(whats)})" if whats else text
+        told = f"{text}; it shows in: {', '.join(whats)}" if whats else text
         cases = tuple(case for _, case in members)
         made.append(Row(severity, verdict.variant, told, subject_location, location, cases))
     return tuple(sorted(made, key=lambda row: row.severity is not Severity.MUST_FIX))
@@ -99,6 +104,11 @@ class Shared:
     row: Row
     variants: tuple[str, ...]
     n: int
+
+    @property
+    def told(self) -> str:
+        """The text, with the number of cases if there are several."""
+        return counted(self.n, self.row.text)
 
 
 def shared(all_rows: Iterable[Row]) -> list[Shared]:

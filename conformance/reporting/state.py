@@ -11,17 +11,17 @@ from conformance.nouns.verdict import Verdict
 
 
 class State(StrEnum):
-    """One case of the plan after the run. The value is what a card says of ``n`` such cases."""
+    """One case of the plan after the run. The value completes the sentence "in n cases ..."."""
 
-    AGREE = "agree"
-    DIFFERS = "DIFFER, undeclared"
-    MISSING = "gave no result"
-    ERROR = "could not be measured"
-    EMPTY = "compared nothing"
-    DECLARED = "differ as declared"
-    WITNESSED = "differ because the reference is wrong there (the closed form agrees with the variant)"
-    ILL_CONDITIONED = "ill-conditioned: not compared"
-    CANNOT = "not compared: the reference raises an error there, as declared"
+    AGREE = "both sides agree"
+    DIFFERS = "the variant DIFFERS, undeclared"
+    MISSING = "no result arrived"
+    ERROR = "the measurement failed"
+    EMPTY = "nothing was compared"
+    DECLARED = "the variant differs as declared"
+    WITNESSED = "the reference is wrong (the closed form agrees with the variant)"
+    ILL_CONDITIONED = "the reference is ill-conditioned, so nothing is compared"
+    CANNOT = "the reference raises an error, as declared, so nothing is compared"
 
 
 SECTION_WORDS: tuple[tuple[State, str], ...] = (
@@ -62,13 +62,13 @@ def tally(states: Iterable[State]) -> str:
     if not n:
         return "no case is planned"
     if not counts:
-        return "the one case agrees" if n == 1 else f"all {n} cases agree"
+        return {1: "the one case agrees", 2: "both cases agree"}.get(n, f"all {n} cases agree")
     return f"{agree} of {n} cases agree; " + others(counts)
 
 
 def others(counts: Counter[State]) -> str:
     """What happened to the cases that do not agree."""
-    return "; ".join(f"{counts[state]} {state}" for state in State if state is not State.AGREE and counts[state])
+    return "; ".join(f"in {counts[state]} {state}" for state in State if state is not State.AGREE and counts[state])
 
 
 def section_word(states: Iterable[State]) -> str:
