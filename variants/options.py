@@ -41,7 +41,7 @@ class Option:
         return [
             f"{name}: {self.meaning}.",
             *(f"    {key}: {value}" for key, value in facts.items()),
-            f"    change it: {self.change}.",
+            f"    change: {self.change}.",
         ]
 
 

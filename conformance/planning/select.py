@@ -31,7 +31,7 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
     try:
         entries = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Correct it, or run where it is.") from error
+        raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Mend the name, or run where it is.") from error
     if isinstance(entries, Library):
         return entries.entries
     if not isinstance(entries, tuple) or not all(isinstance(entry, Entry) for entry in entries):

@@ -75,6 +75,7 @@ def _result(view: CardView) -> dict[str, Any]:
         "reason": verdict.reason,
         "planned": len(view.planned),
         "sections": {name: view.section(checks) for name, checks in SECTIONS},
+        "ways": {name: view.way(check, pattern) for name, check, pattern in WAYS},
         "findings": [
             {
                 "severity": row.severity.value,
