@@ -6,12 +6,12 @@ Computed as ``y * c1`` plus the halves of y, changed over and times c2 with the 
 y's size the backward needs y alone.
 
 The outputs are cut into groups of ``group_size``; output i of the first half of a group and output i of its second
-half make a pair (y1, y2), and J turns it into (-y2, y1). The bias turns along. ``kind`` says who shares an angle and a
+half make a pair (y1, y2), and J turns it into (-y2, y1). The bias turns along. ``kind`` says what shares an angle and a
 scale:
 
 - ``road_1``: both outputs of a pair, theta and alpha: (d_out / 2,); the matrix of a pair is alpha times a rotation;
-- ``road_2``: nobody, theta and alpha: (d_out,);
-- ``road_4``: nobody, and c1 and c2 have their own, theta and alpha: (2 d_out,), c1's before c2's within each group.
+- ``road_2``: nothing, theta and alpha: (d_out,);
+- ``road_4``: nothing, and c1 and c2 have their own, theta and alpha: (2 d_out,), c1's before c2's within each group.
 
 Identity at t=0: theta = 0 and alpha = 1 exactly. Both are live, but for road_4 half of each: where alpha belongs to
 c2 (sin 0 = 0), and where theta belongs to c1 (the slope of cos at 0). alpha of road_1 and road_2 is wholly live.
