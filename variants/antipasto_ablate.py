@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from variants.options import documented, option
 from variants.runtime.calibrate import Moments, Statistic
-from variants.runtime.products import plus_product
+from variants.runtime.numerics.products import plus_product
 from variants.runtime.spec import TensorSpec
 from variants.svd_family import Factors, SVDAdapter, SVDConfig, oriented
 

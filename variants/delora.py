@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from variants.options import documented, option
 from variants.runtime.adapter import Adapter, row_norm
 from variants.runtime.config import AdapterConfig
-from variants.runtime.products import plus_product, thin_product
+from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from variants.lora import LoRAConfig
 from variants.options import documented
 from variants.runtime.adapter import Adapter, row_norm
-from variants.runtime.products import plus_product, thin_product
+from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 

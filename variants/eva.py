@@ -31,7 +31,7 @@ from variants.options import documented, option
 from variants.runtime.calibrate import Moments
 from variants.runtime.config import LowRankConfig
 from variants.runtime.errors import AdapterError
-from variants.runtime.krylov import top_eigh
+from variants.runtime.numerics.krylov import top_eigh
 from variants.runtime.spec import TensorSpec
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from variants.options import documented, option
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import LowRankConfig
-from variants.runtime.products import plus_product, thin_product
+from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import Initial, TensorSpec
 
 

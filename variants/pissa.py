@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from variants.lora import LoRA
 from variants.options import documented, option
 from variants.runtime.config import LowRankConfig
-from variants.runtime.krylov import top_svd
+from variants.runtime.numerics.krylov import top_svd
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 

@@ -31,8 +31,8 @@ from variants.runtime.adapter import Adapter
 from variants.runtime.calibrate import Moments
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
-from variants.runtime.krylov import top_svd
-from variants.runtime.products import plus_product, thin_product
+from variants.runtime.numerics.krylov import top_svd
+from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 

@@ -163,11 +163,13 @@ class Use(StrEnum):
 
 @dataclass(frozen=True)
 class Answer:
-    """What happened, with the variant's own error where it raised one, and what it was compared with."""
+    """What happened: the variant's own error where it raised one, and what its numbers were compared with."""
 
     use: Use
     message: str = ""
     compared_with: str = ""
+    bare: str = ""
+    """What the layer without an adapter already gets wrong there."""
 
 
 Facts = (

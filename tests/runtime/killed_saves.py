@@ -23,9 +23,9 @@ from torch import nn
 
 from tests.runtime.models import Mlp, move, small_config
 from variants import attach, load, save
-from variants.runtime import checkpoint, sealed
+from variants.runtime import atomic_file, checkpoint
 
-WATCHED = {checkpoint.__file__, sealed.__file__}
+WATCHED = {checkpoint.__file__, atomic_file.__file__}
 Found = dict[str, Any]
 
 
@@ -160,7 +160,7 @@ def main(folder: Path) -> dict[str, list[Found]]:
     calls = [
         kill(f"{when} {owner.__name__}.{name} {number}", partial(around, owner, name, number, when == "after", once))
         for owner, name, number in (
-            (sealed, "seal", 1),
+            (atomic_file, "to_bytes", 1),
             (builtins, "open", 1),
             (os, "fstat", 1),
             (os, "fsync", 1),

@@ -16,7 +16,7 @@ from variants import AdapterError, HRAConfig, IA3Config, IA3FFConfig, LoRAConfig
 from variants import load as load_adapter
 from variants import save as save_adapter
 from variants.runtime.adapter import Adapter
-from variants.runtime.attach import fingerprint
+from variants.runtime.fingerprint import fingerprint
 from variants.runtime.spec import TensorSpec
 
 X = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))

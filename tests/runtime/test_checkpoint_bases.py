@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.runtime.models import NAMES, Mlp, llama, move, refused, small_config, snapshot
 from variants import Targets, attach, detach, load, merge, save
-from variants.runtime.attach import fingerprint
+from variants.runtime.fingerprint import fingerprint
 
 X = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
 

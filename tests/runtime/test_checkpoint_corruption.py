@@ -16,7 +16,7 @@ from torch import nn
 
 from tests.runtime.models import Mlp, move, refused, small_config, snapshot
 from variants import AdapterError, attach, load, save
-from variants.runtime.sealed import digest
+from variants.runtime.atomic_file import digest
 
 METHODS = ("lora", "pissa", "antipasto")
 """One that leaves the weight alone, one with tensors for the file only, one with buffers."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tests.runtime.models import Mlp, llama, refused, small_config
 from variants import AdapterError, IA3Config, IA3FFConfig, LoRAConfig, Targets, attach, detach, load, save
 from variants.registry import by_name
-from variants.runtime.sealed import seal
+from variants.runtime.atomic_file import to_bytes
 
 Contents = tuple[dict[str, str], dict[str, Tensor]]
 
@@ -44,7 +44,7 @@ def rewrite(path: Path, change: Callable[[dict[str, str], dict[str, Tensor]], ob
         metadata, tensors = dict(file.metadata()), {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     change(metadata, tensors)
     if sign:
-        path.write_bytes(seal(tensors, metadata))
+        path.write_bytes(to_bytes(tensors, metadata))
     else:
         save_file(tensors, path, metadata)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from variants.runtime.sealed import LEFTOVER
+from variants.runtime.atomic_file import LEFTOVER
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills hit forks")
 Found = list[dict[str, Any]]

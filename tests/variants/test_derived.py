@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from variants import attach, config_for
-from variants.runtime.derived import SAMPLED, WHOLE, Derived
+from variants.runtime.numerics.derived import SAMPLED, WHOLE, Derived
 
 KEEPING: dict[str, dict[str, Any]] = {
     "dora": {"r": 4},

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from tests.variants.eva_inputs import sine
 from variants import EVAConfig, PiSSAConfig, attach
-from variants.runtime import krylov
-from variants.runtime.krylov import top_eigh, top_svd
+from variants.runtime.numerics import krylov
+from variants.runtime.numerics.krylov import top_eigh, top_svd
 
 R = 4
 N = 640

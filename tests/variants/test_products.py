@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from variants import ROADConfig, attach, config_for
-from variants.runtime.products import ROWS, plus_product, thin_product
+from variants.runtime.numerics.products import ROWS, plus_product, thin_product
 
 SHAPES = [(), (1,), (0,), (ROWS,), (ROWS + 1,), (3, 40), (2, 0, 5), (200,)]
 

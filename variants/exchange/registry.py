@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from variants.exchange import peft_delora, peft_hra, peft_ia3, peft_lora, peft_road
 from variants.exchange.method import PeftMethod
+from variants.exchange.peft_delora import METHOD as DELORA
+from variants.exchange.peft_hra import METHOD as HRA
+from variants.exchange.peft_ia3 import METHOD as IA3
+from variants.exchange.peft_lora import METHOD as LORA
+from variants.exchange.peft_road import METHOD as ROAD
 from variants.runtime.adapter import Adapter
 from variants.runtime.errors import AdapterError
 
-PEFT_METHODS: tuple[PeftMethod, ...] = (
-    peft_lora.METHOD,
-    peft_ia3.METHOD,
-    peft_hra.METHOD,
-    peft_delora.METHOD,
-    peft_road.METHOD,
-)
+PEFT_METHODS: tuple[PeftMethod, ...] = (LORA, IA3, HRA, DELORA, ROAD)
 
 NO_COUNTERPART: dict[str, str] = {
     "antipasto_corda": "peft's CorDA decomposes W C and unwinds with C^-1: another basis, and another update in it",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -12,9 +13,9 @@ from torch.utils.hooks import RemovableHandle
 
 from variants.runtime.calibrate import Statistic
 from variants.runtime.config import AdapterConfig
-from variants.runtime.derived import Derived
 from variants.runtime.errors import AdapterError
-from variants.runtime.fold import fold
+from variants.runtime.numerics.derived import Derived
+from variants.runtime.numerics.fold import fold
 from variants.runtime.spec import TensorSpec
 
 T = TypeVar("T")
@@ -43,11 +44,9 @@ class Adapter(nn.Module):
     ) -> None:
         """Build for ``layer`` without touching it. ``values`` (from a file) take the place of every initial value."""
         super().__init__()
-        self.config = config
+        self._place(config, layer)
         self.original: Tensor | None = None
         self.file_tensors: dict[str, Tensor] = {}
-        self.d_in: int = layer.in_features  # type: ignore[assignment]
-        self.d_out: int = layer.out_features  # type: ignore[assignment]
         self._handles: list[RemovableHandle] = []
         self._derived: Derived[Any] = Derived()
         self.check_layer(layer)
@@ -84,8 +83,19 @@ class Adapter(nn.Module):
         """A config per layer, by name; a layer that is left out gets no adapter. The same for all by default."""
         return dict.fromkeys(layers, config)
 
+    @classmethod
+    def refuse(cls, config: Any, layer: nn.Module) -> None:
+        """``check_layer`` without building: before any data are looked at."""
+        bare = cls.__new__(cls)
+        nn.Module.__init__(bare)
+        bare._place(config, layer)
+        bare.check_layer(layer)
+
     def check_layer(self, layer: nn.Module) -> None:
-        """Raise ``AdapterError`` when the method cannot work on this layer. Nothing to check by default."""
+        """Raise ``AdapterError`` when the method cannot work on this layer. Nothing to check by default.
+
+        It is called before the adapter has any tensor: ``config``, ``d_in`` and ``d_out`` are there.
+        """
 
     def initial(self, layer: nn.Module, statistic: Any) -> dict[str, Tensor]:
         """Initial values that are computed together; the other tensors start as their spec says."""
@@ -94,7 +104,7 @@ class Adapter(nn.Module):
     def residual(self, W: Tensor) -> Tensor | None:
         """What the layer's weight becomes while the adapter is on, from the original ``W`` and the stored tensors.
 
-        None leaves the weight alone.
+        None leaves the weight alone. A method that overrides this is put on no weight that is tied or computed.
         """
         return None
 
@@ -105,6 +115,11 @@ class Adapter(nn.Module):
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """What the layer gives in place of ``y: (..., d_out)``; same shape and dtype."""
         raise NotImplementedError
+
+    def _place(self, config: Any, layer: nn.Module) -> None:
+        self.config = config
+        self.d_in: int = layer.in_features  # type: ignore[assignment]
+        self.d_out: int = layer.out_features  # type: ignore[assignment]
 
     def _dropped(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """``x`` after dropout, for the methods that have it; in ``dtype`` where there is any."""
@@ -134,7 +149,12 @@ class Adapter(nn.Module):
 
     def fold(self, layer: nn.Module) -> tuple[Tensor, Tensor]:
         """``W': (d_out, d_in)`` and ``b': (d_out,)`` in float64, of this layer with this adapter, in eval mode."""
-        return fold(self, layer)
+        return fold(self._twin(), layer)
+
+    def _twin(self) -> Adapter:
+        """A float64 copy in eval mode that is hooked to nothing."""
+        memo: dict[int, object] = {id(self._handles): [], id(self.original): None, id(self.file_tensors): {}}
+        return copy.deepcopy(self, memo).double().eval()
 
     def require_float_weight(self, layer: nn.Module) -> None:
         """Refuse a quantised weight, for the methods that decompose it."""

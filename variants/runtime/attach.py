@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -13,9 +12,13 @@ from variants.runtime.adapter import Adapter
 from variants.runtime.calibrate import Statistic, gather
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.fingerprint import fingerprint
 from variants.runtime.merge import restore
+from variants.runtime.packing import hold, release
 from variants.runtime.refuse import find_free_targets, refuse_other_config, refuse_tied
 from variants.runtime.state import CHILD, STATE, Attachment, ModelState, attachments, weight_of
+
+T = TypeVar("T")
 
 
 def attach(
@@ -30,8 +33,9 @@ def attach(
 
     Several adapters may sit on disjoint targets of one model; each needs a ``name`` of its own (the variant's by
     default). ``calibration``: batches for the methods that look at data; the model runs over them as it is before the
-    call. ``variant`` takes a class of your own in place of the registered one for this config. Random initial
-    values come from torch's global generator.
+    call. ``variant`` takes a class of your own in place of the registered one for this config. Random initial values
+    come from torch's global generator. While a model has an adapter, bitsandbytes repacks none of its 4-bit layers,
+    and those that it has repacked lie in the plain packing, with the same numbers (``variants.runtime.packing``).
 
     Raises ``AdapterError``: unknown config, no target, a target that already has an adapter, a name in use, weights
     that are not finite or not there (meta), or whatever the variant refuses. The model is then as it was.
@@ -44,7 +48,12 @@ def attach(
     name = variant.name if name is None else name
     targets = find_free_targets(model, config, name)
 
-    # Everything that can fail for the user's reasons fails here, before the model is touched.
+    # Everything that can fail for the user's reasons fails here, before the model is touched; what needs no data to
+    # fail, before the model is called.
+    for target, layer in targets.items():
+        _naming(target, variant.refuse, config, layer)
+        if variant.residual is not Adapter.residual:
+            refuse_tied(model, target, layer)
     statistics = _calibrate(model, variant, config, targets, calibration)
     built = {
         target: build(variant, each, target, targets[target], statistic=statistics.get(target))
@@ -74,6 +83,7 @@ def place(
 
     state = model.__dict__.get(STATE) or ModelState()
     try:
+        hold(model, state.held)
         for target, adapter in built.items():
             targets[target].add_module(CHILD, adapter)
             adapter.hook(targets[target])
@@ -85,6 +95,8 @@ def place(
                     weight.copy_(residual)
     except BaseException:
         _take_off(model, built.values())
+        if not state.attachments:
+            release(state.held)
         raise
     for key, parameter in _base_parameters(model).items():
         state.trainable.setdefault(key, parameter.requires_grad)
@@ -117,19 +129,8 @@ def detach(model: nn.Module, name: str | None = None) -> None:
     if not state.attachments:
         for key, parameter in model.named_parameters():
             parameter.requires_grad_(state.trainable.get(key, parameter.requires_grad))
+        release(state.held)
         del model.__dict__[STATE]
-
-
-def fingerprint(layer: nn.Module) -> str:
-    """Which base an adapter belongs to: the weight's dtype, shape and SHA-256 of its bytes, ``float32 10x6 9f86...``.
-
-    Of a quantised weight these are the codes, not the scales that a library keeps beside them.
-    """
-    weight = weight_of(layer).detach().cpu().contiguous()
-    described = f"{weight.dtype} {'x'.join(map(str, weight.shape))}".removeprefix("torch.")
-    # A tensor of one element counts as contiguous whatever its strides are, and then view() may refuse it.
-    entries = weight.as_strided((weight.numel(),), (1,)).view(torch.uint8)
-    return f"{described} {hashlib.sha256(entries.numpy().data).hexdigest()}"
 
 
 def _base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -139,8 +140,12 @@ def _base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def build(variant: type[Adapter], config: AdapterConfig, target: str, layer: nn.Module, **given: Any) -> Adapter:
     """One adapter for one layer, which is left alone; errors name the target."""
+    return _naming(target, variant, config, layer, **given)
+
+
+def _naming(target: str, call: Callable[..., T], *args: Any, **given: Any) -> T:
     try:
-        return variant(config, layer, **given)
+        return call(*args, **given)
     except AdapterError as error:  # which knows the layer's shape, but not its name
         where = f"{error.where}, attach to {target}"
         raise AdapterError(got=error.got, want=error.want, where=where, fix=error.fix) from None

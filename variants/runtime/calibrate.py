@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from variants.runtime.errors import AdapterError
-from variants.runtime.finite import all_finite
+from variants.runtime.numerics.finite import all_finite
+from variants.runtime.packing import left_as_they_are
 
 
 class Statistic(Protocol):
@@ -88,7 +89,8 @@ def gather(
 
     A batch is a mapping (``model(**batch)``), a tuple or list (``model(*batch)``), or one tensor. Where a mapping has
     an ``attention_mask``, rows of masked-out tokens are left out. The model runs as it is now, in eval mode and without
-    gradients; its training flags are put back. ``AdapterError`` when there is no batch or a layer saw no rows.
+    gradients; its training flags are put back, and its quantised layers left as they are. ``AdapterError`` when there
+    is no batch or a layer saw no rows.
     """
     statistics = _shared_start(layers, make)
     seen: dict[str, list[Tensor]] = {name: [] for name in layers}
@@ -98,7 +100,7 @@ def gather(
     ]
     try:
         model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), left_as_they_are(model):
             for number, batch in enumerate(_iterated(batches)):
                 _call(model, batch, number)
                 _take_in(statistics, seen, _mask_of(batch), number)

@@ -11,12 +11,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
-from variants.runtime.attach import build, fingerprint, place
-from variants.runtime.config import AdapterConfig
+from variants.runtime.atomic_file import read_whole, write_whole
+from variants.runtime.attach import build, place
+from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
-from variants.runtime.finite import all_finite
+from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened
+from variants.runtime.numerics.finite import all_finite
 from variants.runtime.refuse import find_free_targets, refuse_other_variant
-from variants.runtime.sealed import read_sealed, write_sealed
 from variants.runtime.state import Attachment, chosen
 
 FIX = "Load the right file onto the right base model."
@@ -26,10 +27,10 @@ KEYS = ("variant", "name", "config", "layers", "left_out", "base")
 def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None) -> None:
     """Write one adapter of ``model`` to ``path``; the only one, if no ``name`` is given.
 
-    A kill at any moment leaves the old file or the new one (``variants.runtime.sealed``). Raises ``AdapterError`` for
-    what could not be loaded again, tensors of another shape or dtype than the config's (the model was cast after
-    ``attach``); for NaN or infinity, which would replace a good file by a useless one; and where the file cannot be
-    written. The old file is then still there.
+    A kill at any moment leaves the old file or the new one (``variants.runtime.atomic_file``). Raises
+    ``AdapterError`` for what could not be loaded again, tensors of another shape or dtype than the config's (the model
+    was cast after ``attach``); for NaN or infinity, which would replace a good file by a useless one; and where the
+    file cannot be written. The old file is then still there.
     """
     attachment = chosen(model, name, where="save")
     path = _path(path, "save")
@@ -50,7 +51,7 @@ def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None
         "left_out": json.dumps(sorted(attachment.left_out)),
         "base": json.dumps(attachment.fingerprints, sort_keys=True),
     }
-    write_sealed(path, tensors, metadata)
+    write_whole(path, tensors, metadata)
 
 
 def load(
@@ -66,7 +67,7 @@ def load(
     are missing, extra, misshapen, of another dtype or not finite. The model is then as it was.
     """
     path = _path(path, "load")
-    metadata, tensors = read_sealed(path)
+    metadata, tensors = read_whole(path)
     saved = _understand(path, metadata, variant)
     name = saved.name if name is None else name
     found = find_free_targets(model, saved.config, name)
@@ -137,28 +138,32 @@ def _names(data: dict[Any, Any]) -> dict[str, str]:
 
 
 def _require_base(got: dict[str, str], want: dict[str, str], where: str) -> None:
-    """The layers' weights are those that the adapter was attached to, in dtype, shape and bytes."""
+    """The layers' weights are those that the adapter was attached to: dtype, shape and bytes, or codes and scales."""
     others = [target for target in got if got[target] != want[target]]
     if not others:
         return
-    dtypes = {_dtype(want[t]) for t in others if _dtype(got[t]) != _dtype(want[t])}
     more = f" and {len(others) - 3} layers more" if len(others) > 3 else ""
     raise AdapterError(
-        got="base weight " + ", ".join(f"{_short(got[t])} at {t}" for t in others[:3]) + more,
-        want="the one it was saved with, " + ", ".join(_short(want[t]) for t in others[:3]),
+        got="base weight " + ", ".join(f"{shortened(got[t])} at {t}" for t in others[:3]) + more,
+        want="the one it was saved with, " + ", ".join(shortened(want[t]) for t in others[:3]),
         where=where,
-        fix=f"Load onto the base in {', '.join(sorted(dtypes))} and cast the model afterwards." if dtypes else FIX,
+        fix=_other_base({want[t]: got[t] for t in others}),
     )
 
 
-def _dtype(fingerprint: str) -> str:
-    return fingerprint.partition(" ")[0]
-
-
-def _short(fingerprint: str) -> str:
-    """Dtype and shape, and enough of the hash to tell two bases apart."""
-    described, _, digest = fingerprint.rpartition(" ")
-    return f"{described} {digest[:16]}"
+def _other_base(pairs: dict[str, str]) -> str:
+    """What to do about bases that are not the wanted ones."""
+    if all(differ_in_scales_only(got, want) for want, got in pairs.items()):
+        return (
+            "The codes are the same and the scales are not: load the base from where it came from, and not from a "
+            "state_dict() that was taken after a call, for which bitsandbytes quantises scales anew on some CPUs."
+        )
+    kinds = {kind_of(want) for want, got in pairs.items() if kind_of(got) != kind_of(want)}
+    if not kinds:
+        return FIX
+    if kinds <= set(DTYPES):
+        return f"Load onto the base in {', '.join(sorted(kinds))} and cast the model afterwards."
+    return f"Load onto the base in {', '.join(sorted(kinds))}, as it was when the adapter was saved."
 
 
 def _require_specified(

@@ -8,7 +8,8 @@ from torch.nn.parameter import is_lazy
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
-from variants.runtime.finite import all_finite
+from variants.runtime.numerics.finite import all_finite
+from variants.runtime.packing import codes_of, is_misordered
 from variants.runtime.state import CHILD, attachments, weight_of
 
 
@@ -147,7 +148,17 @@ def _refuse_unusable(target: str, layer: nn.Module) -> None:
             where=f"attach to {target}",
             fix="Leave this layer out with Targets(exclude=...).",
         )
-    if not all_finite(weight):
+    if is_misordered(layer):
+        raise AdapterError(
+            got="a 4-bit weight whose scales lie in the order of another packing, which makes it another weight",
+            want="scales in the order of the codes",
+            where=f"attach to {target}",
+            fix="Load the base anew, or put them back: state = layer.weight.quant_state; state.absmax = "
+            "state.absmax.T.reshape(-1).float(). bitsandbytes leaves them so where state_dict() is called after an "
+            "evaluation on a CPU with AVX512-BF16; attach first, or save first.",
+        )
+    quantised = codes_of(layer)
+    if not all_finite(weight if quantised is None else quantised.scales):
         raise AdapterError(
             got="NaN or infinity in the weight",
             want="finite weights",

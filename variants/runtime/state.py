@@ -65,10 +65,15 @@ class Attachment:
 
 @dataclass
 class ModelState:
-    """What a model with adapters remembers: whether each base parameter was trainable before an adapter froze it."""
+    """What a model with adapters remembers.
+
+    ``trainable``: whether each base parameter was, before an adapter froze it. ``held``: the layers that are kept from
+    being repacked (``variants.runtime.packing``).
+    """
 
     trainable: dict[str, bool] = field(default_factory=dict)
     attachments: dict[str, Attachment] = field(default_factory=dict)
+    held: list[nn.Module] = field(default_factory=list)
 
 
 def attachments(model: nn.Module) -> dict[str, Attachment]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from variants.runtime.errors import AdapterError
-
-if TYPE_CHECKING:
-    from variants.runtime.adapter import Adapter
 
 ROWS = 256
 """How many rows of the unit matrix go through at a time: the memory needed beside the weight's own."""
@@ -20,18 +16,31 @@ LINEAR = 1e-9
 """How far the output of an affine function may be from W' x + b' in float64, relative to |W'| |x| + |b'|."""
 
 
-def fold(adapter: Adapter, layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """``W': (d_out, d_in)`` and ``b': (d_out,)`` with y' = W' x + b', in float64, dropout off.
+class Hooked(Protocol):
+    """What can be put on a layer to change what it computes, and taken off again."""
 
-    Read off a float64 copy of layer and adapter: b' is the output at zero, W' the outputs of the layer without its
-    bias at the unit vectors. Nothing is subtracted, so nothing cancels. Raises ``AdapterError`` if the adapter's effect
-    is no change of weight and bias.
+    name: ClassVar[str]
+    d_in: int
+    d_out: int
+
+    def hook(self, layer: nn.Module) -> None:
+        """Start changing what ``layer`` computes."""
+
+    def unhook(self) -> None:
+        """Stop."""
+
+
+def fold(twin: Hooked, layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """``W': (d_out, d_in)`` and ``b': (d_out,)`` with y' = W' x + b', in float64.
+
+    ``twin``: a copy of the layer's adapter in float64 and in eval mode, hooked to nothing. It is put on a float64 copy
+    of the layer: b' is the output at zero, W' the outputs of the layer without its bias at the unit vectors. Nothing
+    is subtracted, so nothing cancels. Raises ``AdapterError`` if the adapter's effect is no change of weight and bias.
     """
     weight: Tensor = layer.weight  # type: ignore[assignment]
     bias: Tensor | None = getattr(layer, "bias", None)
-    d_in, d_out = adapter.d_in, adapter.d_out
+    d_in, d_out = twin.d_in, twin.d_out
     with torch.no_grad():
-        twin = _twin(adapter)
         plain = nn.Linear(d_in, d_out, bias=False, dtype=torch.float64, device=weight.device)
         plain.weight.copy_(weight)
         columns = _through(twin, plain, _unit_rows(d_in, weight.device))
@@ -47,16 +56,10 @@ def fold(adapter: Adapter, layer: nn.Module) -> tuple[Tensor, Tensor]:
         raise AdapterError(
             got=f"an output {float(gap):.2g} away from W' x + b'",
             want="an adapter that changes only weight and bias",
-            where=f"merge of {adapter.name}",
+            where=f"merge of {twin.name}",
             fix="Leave this adapter unmerged.",
         )
     return columns.T, at_zero
-
-
-def _twin(adapter: Adapter) -> Adapter:
-    """A float64 copy in eval mode that is hooked to nothing."""
-    memo: dict[int, object] = {id(adapter._handles): [], id(adapter.original): None, id(adapter.file_tensors): {}}
-    return copy.deepcopy(adapter, memo).double().eval()
 
 
 def _unit_rows(d_in: int, device: torch.device) -> Iterator[Tensor]:
@@ -64,7 +67,7 @@ def _unit_rows(d_in: int, device: torch.device) -> Iterator[Tensor]:
     return (eye.roll(start, dims=1)[: d_in - start] for start in range(0, d_in, ROWS))
 
 
-def _through(twin: Adapter, layer: nn.Linear, batches: Iterable[Tensor]) -> Tensor:
+def _through(twin: Hooked, layer: nn.Linear, batches: Iterable[Tensor]) -> Tensor:
     twin.hook(layer)
     try:
         return torch.cat([layer(rows) for rows in batches])

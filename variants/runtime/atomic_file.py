@@ -29,7 +29,7 @@ LEFT_FOR_SECONDS = 3600.0
 """A temporary file that nobody has written to for so long belongs to a save that was killed."""
 
 
-def write_sealed(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def write_whole(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write ``tensors`` and ``metadata`` to ``path``, which holds the old file or the new one at every moment.
 
     The new file is written beside ``path``, brought to the disk, and renamed. A save that is killed can leave its
@@ -37,7 +37,7 @@ def write_sealed(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     stays. Raises ``AdapterError`` where the file cannot be written; ``path`` is then as it was.
     """
     try:
-        contents = seal(tensors, metadata)
+        contents = to_bytes(tensors, metadata)
     except UnicodeEncodeError as error:
         fix = "Give the adapter, and the modules it sits on, names without lone surrogates."
         raise AdapterError(got=error, want="names that UTF-8 can hold", where=f"save {path}", fix=fix) from error
@@ -63,8 +63,8 @@ def write_sealed(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     _sync_folder(path.parent)
 
 
-def read_sealed(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a file from ``write_sealed``; ``AdapterError`` for any other file.
+def read_whole(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a file from ``write_whole``; ``AdapterError`` for any other file.
 
     The bytes that are verified are those that are used: the file is read once.
     """
@@ -91,7 +91,7 @@ def read_sealed(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise _unreadable(path, error) from error
 
 
-def seal(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
     """The bytes of the file; equal arguments give equal bytes."""
     plain = safetensors.torch.save(tensors)
     header, body = _header(plain), plain[8 + int.from_bytes(plain[:8], "little") :]

@@ -1,0 +1,1 @@
+"""Numbers only: spectra, products with thin matrices, what an affine map amounts to. Nothing here knows a model."""
