@@ -18,7 +18,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def proof(session: nox.Session) -> None:
-    """What the harness kills and what it spares: museum, mutants, old states, a corrupted peft; reports/proof.md."""
+    """How sensitive the harness is: seeded faults, mutants, old states, a corrupted peft; reports/proof.md."""
     session.install("-e", ".")
     session.run("python", "-m", "proof", *session.posargs)
 

@@ -154,7 +154,7 @@ def make_lock(objects: tuple[str, ...], transcriptions: Mapping[str, tuple[str, 
     for object_id in sorted(set(objects)):
         found = locate(object_id)
         if found is None:
-            raise LookupError(f"{object_id} is not in the installed packages; mend its name in refs/methods/")
+            raise LookupError(f"{object_id} is not in the installed packages; correct its name in refs/methods/")
         entries[object_id] = {"sha256": sha(found.text), "meaning_sha256": sha(found.meaning), "line": found.line}
     written = {module: _lock_of(module, variants) for module, variants in sorted(transcriptions.items())}
     return {"packages": packages, "objects": entries, "transcriptions": written, "versions": installed()}
@@ -163,7 +163,7 @@ def make_lock(objects: tuple[str, ...], transcriptions: Mapping[str, tuple[str, 
 def _lock_of(module: str, variants: tuple[str, ...]) -> dict[str, Any]:
     text = _file_text(module)
     if text is None:
-        raise LookupError(f"refs/{module} is not there; mend its name in refs/methods/")
+        raise LookupError(f"refs/{module} is not there; correct its name in refs/methods/")
     listed = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))["files"]
     own = [row for row in listed if row["variant"] in variants]
     vectors = {row["file"]: row["file_sha256"] for row in own}

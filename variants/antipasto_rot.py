@@ -29,18 +29,41 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from variants.options import documented, option
 from variants.runtime.calibrate import Statistic
 from variants.runtime.spec import TensorSpec
 from variants.svd_family import MeanAbs, SVDAdapter, SVDConfig
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class AntiPaSTORotConfig(SVDConfig):
-    """``max_rotation_angle`` in radians, between 0 and pi."""
+    """Configuration of AntiPaSTO with rotations."""
 
-    rotate_basis: str = "V"
-    block_size: int = 4
-    max_rotation_angle: float = 0.5
+    rotate_basis: str = option(
+        "V",
+        "which singular basis rotates: input side (V), output side (U), both or none",
+        range="V, U, both, none",
+        symbol="R_v, R_u",
+        paper="rotate_basis, in lora-lite",
+        change="both adds a second set of angles; none trains the shift of singular values alone",
+    )
+    block_size: int = option(
+        4,
+        "size of the blocks that rotate",
+        range="an integer of at least 2 that divides r",
+        symbol="block_size",
+        paper="block_size, in lora-lite",
+        change="larger blocks mix more directions and train more angles",
+    )
+    max_rotation_angle: float = option(
+        0.5,
+        "bound on each entry of X, as the angle of a block of 2, in radians",
+        range="an angle between 0 and pi",
+        symbol="max_rotation_angle, in t",
+        paper="max_rotation_angle, in lora-lite",
+        change="lower it to stay nearer the base model",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from variants.options import documented, option
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.numerics.products import plus_product, thin_product
@@ -35,12 +36,29 @@ from variants.runtime.spec import MODES, TensorSpec
 from variants.runtime.state import weight_of
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class HRAConfig(AdapterConfig):
-    """``r`` reflections, an even number unless ``gram_schmidt``."""
+    """Configuration of HRA."""
 
-    r: int = 8
-    gram_schmidt: bool = False
+    r: int = option(
+        8,
+        "number of reflections",
+        range="an even integer of at least 2; any integer of at least 1 with gram_schmidt",
+        symbol="r",
+        paper="r",
+        peft="r",
+        change="raise it if the update needs more capacity; trainable numbers and cost grow in proportion",
+    )
+    gram_schmidt: bool = option(
+        False,
+        "whether the reflection vectors are orthonormalised first",
+        range="True or False",
+        symbol="Q = GS(U)",
+        paper="lambda to infinity, the strictly orthogonal form",
+        peft="apply_GS",
+        change="True for orthogonal reflections; the start is then not the identity",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

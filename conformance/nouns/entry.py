@@ -1,4 +1,4 @@
-"""Who is audited: one entry per subject, whoever wrote it."""
+"""What is audited: one entry per subject."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Entry:
     """One audited implementation.
 
     ``build`` puts it on a linear layer; ``code`` is the class or function that the findings point at; ``method`` holds
-    the references (None: NO_REFERENCE). ``options`` are the option sets to probe besides the defaults; ``has_rank``,
+    the references (None: NO_REFERENCE). ``options`` are the option sets to probe apart from the defaults; ``has_rank``,
     ``has_dropout`` and ``specials`` say which probes make sense; ``invariants`` what the method promises beyond its
     formula (``steering``, ``rotation``, ``reflection``, ``contraction``, ``principal``). ``build_stack`` puts it, by
     calibration, on two layers in a row or on the second only, and gives the second one's initial tensors.

@@ -14,11 +14,11 @@ from conformance.nouns.verdict import Label
 from conformance.planning.plan import Planned, make_plan
 from conformance.reporting import cards
 from conformance.reporting.near import near_limits
-from conformance.reporting.view import SECTIONS, View
+from conformance.reporting.view import SECTIONS, CardView
 from conformance.running.evidence import Evidence
 
 
-def judged(entries: Sequence[Entry], found: Evidence) -> tuple[View, ...]:
+def judged(entries: Sequence[Entry], found: Evidence) -> tuple[CardView, ...]:
     """Plan the entries, judge the evidence, and join both for display."""
     plan = tuple(p.case for p in make_plan(entries))
     names = [entry.name for entry in entries]
@@ -26,7 +26,7 @@ def judged(entries: Sequence[Entry], found: Evidence) -> tuple[View, ...]:
     return cards.views(entries, judge(names, plan, found.findings, declared, broken=found.broken), plan)
 
 
-def render(shown: tuple[View, ...]) -> dict[str, str]:
+def render(shown: tuple[CardView, ...]) -> dict[str, str]:
     """File name -> contents."""
     return cards.render(shown)
 
@@ -43,7 +43,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
         whole.replace(folder / name)
 
 
-def print_table(shown: tuple[View, ...], folder: Path) -> None:
+def print_table(shown: tuple[CardView, ...], folder: Path) -> None:
     """Verdicts, sections and the cards' places."""
     header = ("variant", *(name for name, _ in SECTIONS), "verdict", "card")
     rows = [
@@ -57,7 +57,7 @@ def print_table(shown: tuple[View, ...], folder: Path) -> None:
     for view in shown:
         for row in view.rows:
             if row.severity is Severity.MUST_FIX:
-                print(f"\nMUST-FIX {row.variant}: {row.text}\n  {row.case}")
+                print(f"\nMUST-FIX {row.variant}: {row.told}\n  {row.case}")
     near = near_limits(finding for view in shown for finding in view.verdict.findings.values())
     for line in near:
         print(f"NEAR ITS LIMIT {line}", file=sys.stderr)
@@ -66,7 +66,7 @@ def print_table(shown: tuple[View, ...], folder: Path) -> None:
     print(f"\n{cards.label_counts(shown)}. Summary: {folder / cards.INDEX}")
 
 
-def status(shown: tuple[View, ...]) -> int:
+def status(shown: tuple[CardView, ...]) -> int:
     """1 unless every view is CORRECT or PARTIAL, and there is one."""
     return 0 if shown and all(v.verdict.label in (Label.CORRECT, Label.PARTIAL) for v in shown) else 1
 

@@ -24,7 +24,8 @@ from conformance.checks.use.packed import (
     rewritten,
 )
 from conformance.nouns.entry import Entry
-from conformance.nouns.finding import Finding, Outcome
+from conformance.nouns.facts import Answer, Use
+from conformance.nouns.finding import Compared, Finding, Outcome
 from conformance.planning.plan import make_plan
 from conformance.running.run import run_case
 from proof.seeded.fault import Seeded
@@ -62,9 +63,8 @@ def test_methods_that_leave_the_weight_alone_work(name: str) -> None:
     """Else QLoRA and its relatives would be refused, or computed on something else than what the codes stand for."""
     for finding in findings(entry(name)):
         assert finding.outcome is Outcome.AGREE, finding.message()
-        assert finding.facts["answer"] == "works"
-        rewritten = AVX512 in finding.case
-        assert finding.facts["beside"] == ("a plain layer" if rewritten else "its own quantised layer")
+        beside = "a plain layer" if AVX512 in finding.case else "its own quantised layer"
+        assert (finding.facts.use, finding.facts.compared_with) == (Use.WORKS, beside)
         assert finding.n_compared > 1000
 
 
@@ -73,8 +73,12 @@ def test_methods_that_replace_the_weight_refuse(name: str) -> None:
     """Else a residual would be written over the codes."""
     for finding in findings(entry(name)):
         assert finding.outcome is Outcome.AGREE, finding.message()
-        assert finding.facts["answer"].startswith("refuses: AdapterError: ")
-        assert {"what the refusal says", "layer after the refusal", "weight after the refusal"} <= set(finding.asked)
+        assert isinstance(finding.facts, Answer)
+        assert finding.facts.use is Use.REFUSES
+        assert finding.facts.message.startswith("AdapterError: ")
+        assert {"what the refusal says", "layer after the refusal", "weight after the refusal"} <= {
+            thing.name for thing in finding.asked
+        }
 
 
 def test_a_promise_is_held() -> None:
@@ -108,7 +112,7 @@ def test_a_refusal_is_clear_and_leaves_the_layer_alone(variant: type[PiSSA], wha
     """Else any crash would pass for a refusal."""
     first = findings(entry_for(variant, like=entry("pissa")))[0]
     assert first.outcome is Outcome.DIFFER
-    assert first.differing == (what,)
+    assert first.differing == (Compared(what),)
 
 
 @pytest.mark.parametrize("seeded", [*SEEDED_FAULTS, *evaluated.SEEDED_FAULTS], ids=lambda seeded: seeded.name)
@@ -116,7 +120,7 @@ def test_wrong_variant_is_killed(seeded: Seeded) -> None:
     """Else an adapter that takes codes for weights would be called correct."""
     first = next(f for f in findings(promising(entry_of(seeded))) if f.outcome is not Outcome.AGREE)
     assert first.outcome is Outcome.DIFFER, first.message()
-    assert (first.what == "it raised") == seeded.raises, first.message()
+    assert first.raised == seeded.raises, first.message()
 
 
 def test_a_formula_without_a_life_is_not_asked() -> None:

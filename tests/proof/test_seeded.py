@@ -40,7 +40,7 @@ def test_its_check_kills_it(seeded: Seeded) -> None:
     for planned in cases_of(asked.entry, {seeded.killer}):
         if asked.kills(planned):
             finding = asked.findings[planned.case]
-            if (finding.what == "it raised") is seeded.raises:
+            if finding.raised is seeded.raises:
                 assert finding.severity is seeded.severity
                 return
     told = [finding.message() for finding in asked.findings.values() if finding.outcome is not Outcome.AGREE]

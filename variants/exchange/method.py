@@ -128,7 +128,7 @@ def mapping(settings: Settings, field: str, where: str) -> dict[str, Any]:
     """A setting that gives values by pattern."""
     value = {} if settings[field] is None else settings[field]
     if not isinstance(value, dict):
-        fix = "Mend adapter_config.json."
+        fix = "Correct adapter_config.json."
         raise AdapterError(got=f"{field}={value!r}", want="values by pattern", where=where, fix=fix)
     return value
 

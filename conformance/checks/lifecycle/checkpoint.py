@@ -99,7 +99,7 @@ def _other_base_refused(trial: Trial, path: Path) -> Iterator[Comparison]:
         trial.entry.lifecycle.load(other, path)
     except Exception as error:
         told = str(error)
-    yield holds(bool(told), "another base", "loaded without a word", "an error")
+    yield holds(bool(told), "loading onto another base", "no error", "an error")
     yield same(sorted(_bits(other)), sorted(before), "tensors of the base that was refused")
     for name, tensor in before.items():
         yield close(_bits(other).get(name), tensor, f"{name} of the base that was refused", scale=0.0)

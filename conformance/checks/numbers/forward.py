@@ -23,7 +23,7 @@ from refs.subject import Subject
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     t0 = replace(SMALL, state="t0")
-    # A transcription is its authors' code in other words, its divisions by zero included.
+    # A transcription keeps its authors' divisions by zero.
     specials = () if isinstance(reference, Transcribed) else entry.specials
     return (
         t0,
@@ -81,7 +81,7 @@ def _compared(trial: Trial, values: Mapping[str, Tensor], want: Tensor) -> list[
     if trial.drops and isinstance(trial.reference, Built) and not all(c.agrees for c in comparisons):
         comparisons = alike(trial, subject, trial.reference_subject(values=values), gradients=False)
     if not want.numel():
-        comparisons.append(same(tuple(got.shape), tuple(want.shape), "output of an empty batch: shape"))
+        comparisons.append(same(tuple(got.shape), tuple(want.shape), "output of an empty batch", "shape"))
     if not torch.equal(x, trial.x):  # else left out: it must not count as something compared
         comparisons.append(close(x, trial.x, "the caller's x after the calls", scale=0.0))
     return comparisons

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from conformance.measuring.conditioning import blamed
 from conformance.measuring.trial import Run, SubjectFailed, Trial, asking_the_subject
 from conformance.measuring.trial import run as run_both_ways
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import FlowFacts, SidePair
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Reference
@@ -49,7 +49,7 @@ def run(trial: Trial) -> Finding:
     sound = True
     try:
         comparisons, sound = _values(trial, values)
-        facts: dict[str, Any] = {}
+        facts: FlowFacts | None = None
         if trial.probe.state == "t0":
             flow, facts = _flows(trial)
             comparisons.append(flow)
@@ -92,12 +92,13 @@ def _alone(trial: Trial, subject: Subject) -> dict[str, Tensor | None]:
     return {name: slot.grad for name, slot in subject.slots().items() if slot.trainable}
 
 
-def _flows(trial: Trial) -> tuple[Comparison, dict[str, Any]]:
+def _flows(trial: Trial) -> tuple[Comparison, FlowFacts]:
     """Each side from its own start: where does the gradient flow at first?"""
     with asking_the_subject():
         own = _flow(run_both_ways(trial.subject(), trial.x, trial.cotangent))
     theirs = _flow(run_both_ways(trial.reference_subject(), trial.x, trial.cotangent))
-    facts = {"flow": {name: [own.get(name, "none"), theirs.get(name, "none")] for name in sorted({*own, *theirs})}}
+    names = sorted({*own, *theirs})
+    facts = FlowFacts(tuple(SidePair(name, own.get(name, "none"), theirs.get(name, "none")) for name in names))
     return same(own, theirs, "dead or live at t=0"), facts
 
 

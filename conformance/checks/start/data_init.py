@@ -13,6 +13,7 @@ from conformance.checks.check import SMALL, WIDE
 from conformance.measuring.compare import Comparison, close, conclude
 from conformance.measuring.trial import Trial, asking_the_subject
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import BasisFacts, SubspaceFacts
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.calibration import pooled
@@ -75,7 +76,7 @@ def _basis(trial: Trial) -> Finding:
                     numeric=True,
                 )
             )
-    return conclude(trial.case, comparisons, facts={"basis": _decade(max(c.error for c in comparisons))})
+    return conclude(trial.case, comparisons, facts=BasisFacts(_decade(max(c.error for c in comparisons))))
 
 
 def _stack(trial: Trial) -> Finding:
@@ -116,7 +117,7 @@ def _angles(trial: Trial) -> Finding:
         want=f"at most {SINE:g} (reference {theirs:.2g})",
         numeric=True,
     )
-    return conclude(trial.case, [angle], facts={"subspace": [kind, _decade(own), _decade(theirs)]})
+    return conclude(trial.case, [angle], facts=SubspaceFacts(kind, _decade(own), _decade(theirs)))
 
 
 def _sine(A: Tensor, B: Tensor) -> float:

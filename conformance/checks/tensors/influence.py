@@ -12,6 +12,7 @@ from conformance.checks.check import SMALL, with_options
 from conformance.measuring.compare import Comparison, close, conclude, holds
 from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import InfluenceFacts
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Reference
@@ -44,7 +45,9 @@ def run(trial: Trial) -> Finding:
     ]
     half = replace(trial, probe=replace(trial.probe, dtype="bfloat16"))  # some methods have another way for it
     comparisons += [*_followed(trial, values), *_followed(half, values)]
-    return conclude(trial.case, comparisons, facts={"idle": [name for name, moves in own.items() if not moves]})
+    return conclude(
+        trial.case, comparisons, facts=InfluenceFacts(tuple(name for name, moves in own.items() if not moves))
+    )
 
 
 def _moves(trial: Trial, subject: Subject, names: list[str]) -> dict[str, bool]:

@@ -39,7 +39,7 @@ def run(trial: Trial) -> Finding:
     return conclude(
         trial.case,
         [
-            holds(bool(told), "what it cannot do", "no error", "an error"),
-            holds(bool((layer.weight == before).all()) and not left, "the layer after it", "changed", "as it was"),
+            holds(bool(told), "impossible settings", "no error", "an error"),
+            holds(bool((layer.weight == before).all()) and not left, "layer after the error", "changed", "unchanged"),
         ],
     )

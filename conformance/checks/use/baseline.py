@@ -1,4 +1,4 @@
-"""What the ways of calling an adapted model are held against: a fresh subject that was given the same numbers."""
+"""The baseline of the execution modes: a fresh subject with the same numbers."""
 
 from __future__ import annotations
 

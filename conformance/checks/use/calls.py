@@ -66,7 +66,9 @@ def autocast(trial: Trial) -> Iterator[Comparison]:
     layer = trial.layer()
     bare = run_pass(_cast_on_the_way(Subject(layer, layer)), trial.x, trial.cotangent)
     dtypes = sorted({str(bare.y.dtype), str(other.y.dtype)})
-    yield holds(str(got.y.dtype) in dtypes, "output under autocast: dtype", str(got.y.dtype), " or ".join(dtypes))
+    yield holds(
+        str(got.y.dtype) in dtypes, "output under autocast", str(got.y.dtype), " or ".join(dtypes), aspect="dtype"
+    )
     other.y = other.y.to(got.y.dtype)
     yield from _near(got, other, exact, "under autocast")
 

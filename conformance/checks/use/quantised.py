@@ -11,8 +11,9 @@ from conformance.checks.use.quantised_values import loses_gradients, moved, on_i
 from conformance.measuring.compare import conclude, holds, raised
 from conformance.measuring.trial import SubjectFailed, Trial
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import Answer, Use
 from conformance.nouns.finding import Finding
-from conformance.nouns.probe import SHORT_DTYPES, Probe
+from conformance.nouns.probe import Probe
 from refs.reference import Reference
 
 LAW = "quantised"
@@ -44,26 +45,23 @@ def run(trial: Trial) -> Finding:
     with quietly(), rewritten():
         layer = made(trial)
         before = without_it(layer)
-        facts = {"weight": trial.probe.special, "dtype": SHORT_DTYPES[trial.probe.dtype]}
-        if trial.probe.special.endswith(CALLED) and loses_gradients(trial):
-            facts["bare"] = "the bare layer passes no right gradient on"
+        lost = trial.probe.special.endswith(CALLED) and loses_gradients(trial)
+        bare = "the bare layer passes no right gradient on" if lost else ""
         try:
             subject = trial.subject(layer)
         except SubjectFailed as refusal:
             excused = trial.probe.special.endswith(CALLED) and _says_called(str(refusal))
             if LAW in trial.entry.invariants and not excused:
                 return raised(trial.case, str(refusal))
-            told = {**facts, "answer": f"refuses: {refusal}"}
+            told = Answer(Use.REFUSES, str(refusal), bare=bare)
             return conclude(trial.case, refused(layer, before, str(refusal)), facts=told)
         if trial.entry.method is not None and trial.entry.method.replaces_weight:
             silent = holds(
                 False, "a weight of codes", "an adapter that replaces it", "a refusal: codes hold no residual"
             )
-            return conclude(trial.case, [silent], facts={**facts, "answer": "does not refuse"})
-        facts |= {
-            "answer": "works",
-            "beside": "its own quantised layer" if on_its_own_codes(trial) else "a plain layer",
-        }
+            return conclude(trial.case, [silent], facts=Answer(Use.DIFFERS, "does not refuse"))
+        compared_with = "its own quantised layer" if on_its_own_codes(trial) else "a plain layer"
+        facts = Answer(Use.WORKS, compared_with=compared_with, bare=bare)
         fresh = trial.probe.state == "t0"
         found = [*(start if fresh else moved)(trial, subject), *used(trial, subject), *other_bases(trial)]
         return conclude(trial.case, found, facts=facts)

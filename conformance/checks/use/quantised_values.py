@@ -62,7 +62,7 @@ def moved(trial: Trial, subject: Subject) -> Iterator[Comparison]:
     alone, exact = bare(trial, backward=False), _exact(trial, values)
     exact.y = _by_formula(trial, values, exact)
     others = _others(trial, values)
-    yield same(str(got.y.dtype), str(alone.y.dtype), "output: dtype")
+    yield same(str(got.y.dtype), str(alone.y.dtype), "output", "dtype")
     yield same(sorted(got.grads), sorted(exact.grads), "tensors that train")
     yield _near(got.y, [run.y for run in others] + [_lost(alone.y, _exact_bare(trial).y, exact.y)], exact.y, "output")
     pairs = {"x": (got.grad_x, [run.grad_x for run in others], exact.grad_x)}
