@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conformance.planning.names import FORM, BadRequest, did_you_mean, require_variants
 
@@ -22,15 +22,27 @@ OWN = "subjects.own.roster:LIBRARY"
 only, as it would import anybody's."""
 OWN_NAMES = "subjects.own.names:listed"
 """The same names with the places of their code, without an import of the variants."""
+OWN_NEW = "subjects.own.new_variant:new_variant"
+"""What writes the files of another one."""
 LOCK = "references"
 """The check that compares a reference with the lock."""
 
 
 def own_names() -> tuple[tuple[str, str], ...]:
     """``(name, file:line)`` of this repository's variants; cheap."""
-    module, _, function = OWN_NAMES.partition(":")
-    found: tuple[tuple[str, str], ...] = getattr(importlib.import_module(module), function)()
+    found: tuple[tuple[str, str], ...] = _at(OWN_NAMES)()
     return found
+
+
+def own_new_variant(name: str, class_name: str | None) -> tuple[tuple[str, ...], str]:
+    """Write the files of a new variant of this repository: their names, and what to do next."""
+    written: tuple[tuple[str, ...], str] = _at(OWN_NEW)(name, class_name)
+    return written
+
+
+def _at(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def entries_at(place: str | None) -> tuple[Entry, ...]:
