@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Outcome
 from conformance.nouns.verdict import Label
 from conformance.planning.plan import make_plan
 from conformance.reporting import report
 from conformance.running import collect
 from conformance.running.collect import in_a_child
 from conformance.running.evidence import Evidence, header
+from conformance.running.limits import GIVE_UP_AFTER
 from tests.harness import toys
 
 HERE = "tests.harness.toys"
@@ -36,7 +38,7 @@ def test_a_sound_run() -> None:
     steps: list[int] = []
     found = in_a_child((), None, steps.append, entries=f"{HERE}:ONE")
     assert labels(toys.ONE, found) == [Label.CORRECT]
-    assert steps[:3] == [0, 1, 2]
+    assert steps == list(range(1, len(make_plan(toys.ONE)) + 1))
 
 
 @pytest.mark.parametrize(
@@ -79,10 +81,42 @@ def test_a_case_that_ends_one_of_two_workers(which: str, entries: tuple[Entry, .
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_case_that_hangs(workers: int) -> None:
-    """A case that never ends would never be UNPROVEN."""
+    """A case that never ends would never be UNPROVEN, or take the variants after it with it."""
     found = run("HUNG", limit=12, workers=workers)
-    assert found.broken == "a case hung for more than 12 s"
-    assert labels(toys.HUNG, found) == [Label.UNPROVEN, Label.UNPROVEN]
+    assert found.broken == ""
+    assert len(found.findings) == len(make_plan(toys.HUNG))
+    stuck = [f"{f.case}: {f.what}: {f.got}" for f in found.findings.values() if f.outcome is Outcome.ERROR]
+    assert stuck == [f"hanging/{toys.ODD_CASE}: no answer: nothing within 12 s"]
+    assert labels(toys.HUNG, found) == [Label.UNPROVEN, Label.CORRECT]
+
+
+def test_a_variant_that_hangs_in_every_case_is_given_up() -> None:
+    """It would cost a minute for each of its cases."""
+    steps: list[int] = []
+    found = in_a_child((), None, steps.append, entries=f"{HERE}:STUCK", limit=8)
+    told = [f.got for f in found.findings.values() if f.outcome is Outcome.ERROR and f.what == "no answer"]
+    rest = {f.got for f in found.findings.values() if f.outcome is Outcome.ERROR and f.what == "not asked"}
+    assert told == ["nothing within 8 s"] * GIVE_UP_AFTER
+    assert rest == {"stuck given up after 3 cases that hung or crashed"}
+    assert labels(toys.STUCK, found) == [Label.CORRECT, Label.UNPROVEN]
+    assert steps[-1] == len(make_plan(toys.STUCK))
+    assert steps == sorted(steps)
+
+
+def test_a_run_that_reaches_its_limit() -> None:
+    """What was measured in an hour would be lost, or what was not measured pass."""
+    found = in_a_child((), None, lambda done: None, entries=f"{HERE}:STUCK", minutes=0.3)
+    late = {f.got for f in found.findings.values() if f.outcome is Outcome.ERROR}
+    assert late == {"the run reached its limit of 0.3 minutes before this case"}
+    assert labels(toys.STUCK, found) == [Label.CORRECT, Label.UNPROVEN]
+    assert found.broken == ""
+
+
+def test_a_run_that_reaches_its_limit_before_it_began() -> None:
+    """A run without a single answer would pass for one of which nothing was asked."""
+    found = in_a_child((), None, lambda done: None, entries=f"{HERE}:ONE", minutes=0.001)
+    assert found.broken == "the run reached its limit of 0.001 minutes before the first case"
+    assert labels(toys.ONE, found) == [Label.UNPROVEN]
 
 
 def test_entries_that_cannot_be_imported() -> None:

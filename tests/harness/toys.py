@@ -23,7 +23,7 @@ from refs.settings import Settings
 from refs.subject import AS_IS, Host, Subject
 from subjects.own.roster import ENTRIES
 
-ODD_CASE = "peft:gate/params/t0-f32+bf16-in12-out20-r4-alpha6-bias-b5"
+ODD_CASE = "peft:gate/params/t0-f32+bf16-in12-out20-r4-alpha6-bias-batch5"
 ODD = Case("sound", *ODD_CASE.split("/"))
 
 
@@ -91,6 +91,11 @@ def _misbehaving(name: str, deed: Callable[[], object]) -> Entry:
     return Entry(name, build, Gate, METHOD, has_rank=False)
 
 
+def _sleeping(layer: nn.Linear, settings: Settings) -> Subject:
+    time.sleep(600)
+    return gated(layer, settings)
+
+
 def _exit() -> None:
     raise SystemExit(0)
 
@@ -100,6 +105,8 @@ SHIFTED = Entry("shifted", lambda layer, s: gated(layer, s, Shifted), Shifted, M
 FROZEN = Entry("frozen", lambda layer, s: gated(layer, s, Frozen), Frozen, METHOD, has_rank=False)
 SEGFAULT = _misbehaving("segfault", lambda: ctypes.string_at(0))
 HANGING = _misbehaving("hanging", lambda: time.sleep(600))
+SLEEPING = Entry("stuck", _sleeping, Gate, METHOD, has_rank=False)
+"""Hangs wherever it is built."""
 SKIPPING = _misbehaving("skipping", lambda: pytest.skip("not today"))
 EXITING = _misbehaving("exiting", _exit)
 UNREFERENCED = replace(SOUND, name="unreferenced", method=None)
@@ -111,5 +118,6 @@ BOTH = (SOUND, SHIFTED)
 NOBODY: tuple[Entry, ...] = ()
 CRASHING = (SEGFAULT, SOUND)
 HUNG = (HANGING, SOUND)
+STUCK = (SOUND, SLEEPING)
 LEAVING = (EXITING, SOUND)
 NOT_A_TUPLE = [SOUND]
