@@ -130,7 +130,7 @@ def test_a_run_that_reaches_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.broken == ""
     (_, stuck) = (view.verdict for view in report.judged(toys.STUCK, found))
     assert stuck.label is Label.UNPROVEN
-    assert any(late in why for _, why in stuck.unproven)
+    assert any("the run reached its limit of 7 minutes before this case" in why for _, why in stuck.unproven)
 
 
 def test_a_run_that_reaches_its_limit_before_it_began() -> None:
