@@ -37,9 +37,9 @@ def in_a_child(
 ) -> Evidence:
     """Run the cases in a child process, in the order of the plan. ``on_finding`` gets the number of findings so far.
 
-    A child that dies leaves gaps. One that is silent for ``limit`` seconds is ended, and a new one goes on after the
-    case that hung; after ``GIVE_UP_AFTER`` of these the rest of that variant is not asked. After ``minutes`` the rest
-    of the run is not. A finding of outcome ERROR stands for each such case and says why.
+    A child that dies leaves gaps. One that has begun and then is silent for ``limit`` seconds is ended, and a new one
+    goes on after the case that hung; after ``GIVE_UP_AFTER`` of these the rest of that variant is not asked. After
+    ``minutes`` the rest of the run is not. A finding of outcome ERROR stands for each such case and says why.
 
     ``entries``: ``MODULE:ATTRIBUTE`` of whom to audit instead of the roster. ``workers``: how many processes the child
     makes of itself.
@@ -67,6 +67,7 @@ def in_a_child(
         if found.broken or heard.ending == "end":
             return found
         if heard.ending == "limit":
+            print(f"\nconformance: {deadline.said}; the rest is UNPROVEN", file=sys.stderr)
             return Evidence({**found.findings, **too_late(open_cases, deadline)})
         stuck = open_cases[0]
         variant = stuck.split("/")[0]
@@ -120,7 +121,7 @@ def through_pytest(
         found = evidence.read(own, nonce)
     except subprocess.TimeoutExpired:
         children.end(child)
-        print(f"\nconformance: {deadline.why}s; the rest is UNPROVEN", file=sys.stderr)
+        print(f"\nconformance: {deadline.said}; the rest is UNPROVEN", file=sys.stderr)
         found = _arrived(own, nonce, deadline)
     evidence.publish(own, file, environment())
     return found
@@ -135,7 +136,7 @@ def _arrived(file: Path, nonce: str, deadline: Deadline) -> Evidence:
         except ValueError:  # half a line
             break
     if not heard.plan:
-        return Evidence({}, f"the run reached its limit of {deadline.minutes:g} minutes before the first case")
+        return Evidence({}, f"{deadline.said} before the first case")
     heard.close()
     part = evidence.gather(heard.rows, nonce)
     rest = too_late((case for case in heard.plan if case not in part.findings), deadline)

@@ -11,6 +11,8 @@ from conformance.nouns.finding import Finding, Outcome
 
 CASE_SECONDS = 60.0
 """A case that takes longer hangs. The first one may also import peft."""
+START_SECONDS = 300.0
+"""How long a process may take to import torch and plan, on however busy a machine."""
 RUN_MINUTES = 60.0
 """A whole run of this repository's variants takes a few minutes on two cores."""
 GIVE_UP_AFTER = 3
@@ -30,9 +32,9 @@ class Deadline:
         return math.inf if self.minutes is None else self.started + 60 * self.minutes - time.monotonic()
 
     @property
-    def why(self) -> str:
-        """What to say of a case that was not asked because of it."""
-        return f"the run reached its limit of {self.minutes:g} minutes before this case"
+    def said(self) -> str:
+        """That it is over, in words."""
+        return "the run reached its limit" + ("" if self.minutes is None else f" of {self.minutes:g} minutes")
 
 
 def hung(case: str, seconds: float) -> Finding:
@@ -48,7 +50,7 @@ def given_up(case: str, why: str = "") -> Finding:
 
 def too_late(cases: Iterable[str], deadline: Deadline) -> dict[str, Finding]:
     """The findings of the cases that a run did not come to."""
-    return {case: _not_asked(case, "not asked", deadline.why) for case in cases}
+    return {case: _not_asked(case, "not asked", f"{deadline.said} before this case") for case in cases}
 
 
 def _not_asked(case: str, what: str, got: str) -> Finding:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from conformance.running import children
 from conformance.running.evidence import footer
-from conformance.running.limits import Deadline
+from conformance.running.limits import START_SECONDS, Deadline
 
 
 @dataclass
@@ -69,9 +69,10 @@ def listen(
     heard = Heard()
     while True:
         try:
-            line = lines.get(timeout=max(min(limit, deadline.left), 0.0))
+            patience = limit if heard.plan else START_SECONDS
+            line = lines.get(timeout=max(min(patience, deadline.left), 0.0))
         except queue.Empty:
-            _cut(heard, limit, deadline)
+            _cut(heard, deadline)
             break
         if line is None:
             break
@@ -96,11 +97,10 @@ def listen(
     return heard
 
 
-def _cut(heard: Heard, limit: float, deadline: Deadline) -> None:
+def _cut(heard: Heard, deadline: Deadline) -> None:
     late = deadline.left <= 0
     if not heard.plan:
-        why = f"the run reached its limit of {deadline.minutes:g} minutes" if late else f"nothing came for {limit:g} s"
-        heard.broken = f"{why} before the first case"
+        heard.broken = f"{deadline.said if late else f'nothing came for {START_SECONDS:g} s'} before the first case"
         return
     heard.ending = "limit" if late else "hung"
     heard.close()

@@ -51,10 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
         plan = plan_for(options.variants, entries_at(options.entries), options.case)
     except BadRequest:
         return 2  # the parent plans the same and says why
+    forks = options.workers > 1 and sys.platform == "linux"  # elsewhere imports may have threads, which forks lose
+    if forks:
+        import peft  # noqa: F401  # once for all, before the first case is waited for
+
     _say(channel, header(""))
     _say(channel, {"plan": [planned.case.id for planned in plan]})
     left = [p for p in plan[options.start :] if p.case.variant not in options.without]
-    for row in _asked(left, options.workers):
+    for row in _asked(left, options.workers if forks else 1):
         _say(channel, row)
     _say(channel, footer("", len(left)))
     return 0
@@ -67,11 +71,9 @@ def _asked(plan: Sequence[Planned], workers: int) -> Iterator[dict[str, object]]
     """
     global _plan
     _plan = plan
-    if workers == 1 or sys.platform != "linux":  # elsewhere what is imported here may have threads, which forks lose
+    if workers == 1:
         yield from map(_ask, range(len(plan)))
         return
-    import peft  # noqa: F401
-
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_the_parent) as pool:
         yield from pool.map(_ask, range(len(plan)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from conformance.reporting import report
 from conformance.running import collect
 from conformance.running.collect import in_a_child
 from conformance.running.evidence import Evidence, header
-from conformance.running.limits import GIVE_UP_AFTER
+from conformance.running.limits import GIVE_UP_AFTER, Deadline
 from tests.harness import toys
 
 HERE = "tests.harness.toys"
@@ -79,37 +80,59 @@ def test_a_case_that_ends_one_of_two_workers(which: str, entries: tuple[Entry, .
     assert labels(entries, found) == [Label.UNPROVEN, Label.UNPROVEN]
 
 
+def errors(found: Evidence) -> list[str]:
+    """What is said of the cases that gave no answer."""
+    return [f"{f.what}: {f.got}" for f in found.findings.values() if f.outcome is Outcome.ERROR]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_case_that_hangs(workers: int) -> None:
-    """A case that never ends would never be UNPROVEN, or take the variants after it with it."""
-    found = run("HUNG", limit=12, workers=workers)
+    """A case that never ends would never be UNPROVEN, or take the cases after it with it."""
+    found = run("HUNG", limit=10, workers=workers)
     assert found.broken == ""
-    assert len(found.findings) == len(make_plan(toys.HUNG))
-    stuck = [f"{f.case}: {f.what}: {f.got}" for f in found.findings.values() if f.outcome is Outcome.ERROR]
-    assert stuck == [f"hanging/{toys.ODD_CASE}: no answer: nothing within 12 s"]
-    assert labels(toys.HUNG, found) == [Label.UNPROVEN, Label.CORRECT]
+    assert set(found.findings) == {planned.case.id for planned in make_plan(toys.HUNG)}
+    assert errors(found) == ["no answer: nothing within 10 s"]
+    assert found.findings[f"hanging/{toys.ODD_CASE}"].outcome is Outcome.ERROR
 
 
 def test_a_variant_that_hangs_in_every_case_is_given_up() -> None:
     """It would cost a minute for each of its cases."""
     steps: list[int] = []
-    found = in_a_child((), None, steps.append, entries=f"{HERE}:STUCK", limit=8)
-    told = [f.got for f in found.findings.values() if f.outcome is Outcome.ERROR and f.what == "no answer"]
-    rest = {f.got for f in found.findings.values() if f.outcome is Outcome.ERROR and f.what == "not asked"}
-    assert told == ["nothing within 8 s"] * GIVE_UP_AFTER
-    assert rest == {"stuck given up after 3 cases that hung or crashed"}
-    assert labels(toys.STUCK, found) == [Label.CORRECT, Label.UNPROVEN]
-    assert steps[-1] == len(make_plan(toys.STUCK))
-    assert steps == sorted(steps)
+    found = in_a_child((), None, steps.append, entries=f"{HERE}:STUCK", limit=6)
+    plan = [planned.case for planned in make_plan(toys.STUCK)]
+    own = sum(case.variant == "stuck" for case in plan)
+    given_up = ["not asked: stuck given up after 3 cases that hung or crashed"] * (own - GIVE_UP_AFTER)
+    assert given_up
+    assert errors(found) == ["no answer: nothing within 6 s"] * GIVE_UP_AFTER + given_up
+    assert set(found.findings) == {case.id for case in plan}
+    assert (steps, steps[-1]) == (sorted(steps), len(plan))
 
 
-def test_a_run_that_reaches_its_limit() -> None:
+def test_a_run_that_reaches_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was measured in an hour would be lost, or what was not measured pass."""
-    found = in_a_child((), None, lambda done: None, entries=f"{HERE}:STUCK", minutes=0.3)
-    late = {f.got for f in found.findings.values() if f.outcome is Outcome.ERROR}
-    assert late == {"the run reached its limit of 0.3 minutes before this case"}
-    assert labels(toys.STUCK, found) == [Label.CORRECT, Label.UNPROVEN]
+    over: list[int] = []
+
+    class AfterThree(Deadline):
+        @property
+        def left(self) -> float:
+            return 0.0 if over else math.inf
+
+    def count(done: int) -> None:
+        if done == 3:
+            over.append(done)
+
+    monkeypatch.setattr(collect, "Deadline", AfterThree)
+    found = in_a_child((), None, count, entries=f"{HERE}:STUCK", minutes=7)
+    plan = [planned.case.id for planned in make_plan(toys.STUCK)]
+    answered = [case for case, f in found.findings.items() if f.outcome is Outcome.AGREE]
+    assert len(answered) >= 3
+    assert answered == plan[: len(answered)]
+    late = "not asked: the run reached its limit of 7 minutes before this case"
+    assert errors(found) == [late] * (len(plan) - len(answered))
     assert found.broken == ""
+    (_, stuck) = (view.verdict for view in report.judged(toys.STUCK, found))
+    assert stuck.label is Label.UNPROVEN
+    assert any("the run reached its limit of 7 minutes before this case" in why for _, why in stuck.unproven)
 
 
 def test_a_run_that_reaches_its_limit_before_it_began() -> None:

@@ -105,8 +105,6 @@ SHIFTED = Entry("shifted", lambda layer, s: gated(layer, s, Shifted), Shifted, M
 FROZEN = Entry("frozen", lambda layer, s: gated(layer, s, Frozen), Frozen, METHOD, has_rank=False)
 SEGFAULT = _misbehaving("segfault", lambda: ctypes.string_at(0))
 HANGING = _misbehaving("hanging", lambda: time.sleep(600))
-SLEEPING = Entry("stuck", _sleeping, Gate, METHOD, has_rank=False)
-"""Hangs wherever it is built."""
 SKIPPING = _misbehaving("skipping", lambda: pytest.skip("not today"))
 EXITING = _misbehaving("exiting", _exit)
 UNREFERENCED = replace(SOUND, name="unreferenced", method=None)
@@ -117,7 +115,12 @@ REAL = tuple(entry for entry in ENTRIES if entry.name in ("lora", "dora", "ia3_f
 BOTH = (SOUND, SHIFTED)
 NOBODY: tuple[Entry, ...] = ()
 CRASHING = (SEGFAULT, SOUND)
-HUNG = (HANGING, SOUND)
-STUCK = (SOUND, SLEEPING)
+FEW = replace(METHOD, references=(replace(LIVE, checks=("params",)),))
+"""Asked in one quick check only."""
+QUICK = replace(SOUND, method=FEW)
+SLEEPING = Entry("stuck", _sleeping, Gate, FEW, has_rank=False)
+"""Hangs wherever it is built."""
+HUNG = (replace(HANGING, method=FEW), QUICK)
+STUCK = (QUICK, SLEEPING)
 LEAVING = (EXITING, SOUND)
 NOT_A_TUPLE = [SOUND]
