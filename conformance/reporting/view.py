@@ -42,6 +42,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 WAYS: tuple[tuple[str, str, str], ...] = (
     ("4-bit", "quantised", "*-[nf]*4"),
+    ("4-bit, AVX512-BF16", "quantised", "*-[nf]*4-avx512*"),
     ("8-bit", "quantised", "*-int8"),
     ("compile", "execution_modes", "*-compile"),
     ("activation checkpointing", "execution_modes", "*-recompute"),

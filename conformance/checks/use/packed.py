@@ -1,7 +1,7 @@
 """Linear layers as bitsandbytes keeps them, in 4 or in 8 bits, and the weight that they then stand for.
 
 On a CPU with AVX512-BF16, bitsandbytes rewrites a 4-bit layer in place at its first evaluation: other order of the
-codes, scales rounded to bfloat16. Here a layer is rewritten only where a probe asks for it (``called``), and then on
+codes, scales rounded to bfloat16. Here a layer is rewritten only where a probe asks for it (``AVX512``), and then on
 every CPU, so that no finding depends on the machine.
 
 The library is imported when the first such layer is made: it takes over a second.
@@ -24,23 +24,26 @@ from torch import Tensor, nn
 FOUR_BITS = ("nf4", "fp4")
 EIGHT_BITS = "int8"
 KINDS = (*FOUR_BITS, EIGHT_BITS)
-CALLED = "-called"
-"""Suffix of a kind: the layer was evaluated once, and is rewritten as on a CPU with AVX512-BF16."""
+AVX512 = "-avx512"
+"""Suffix of a kind in four bits: the layer is one that bitsandbytes rewrites at its first evaluation, as on a CPU with
+AVX512-BF16."""
+CALLED = f"{AVX512}-called"
+"""Suffix: as ``AVX512``, and the layer has been evaluated once."""
 
 
 def packed(layer: nn.Linear, kind: str) -> nn.Linear:
     """A quantised copy of ``layer`` on the CPU that computes in its dtype.
 
-    ``kind`` is one of ``KINDS``, or one in four bits with the suffix ``CALLED``.
+    ``kind`` is one of ``KINDS``, in four bits perhaps with the suffix ``AVX512`` or ``CALLED``.
     """
     bnb = _library()
-    name, called = kind.removesuffix(CALLED), kind.endswith(CALLED)
+    name, called = plain_kind(kind), kind.endswith(CALLED)
     d_in, d_out, bias = layer.in_features, layer.out_features, layer.bias is not None
     if name == EIGHT_BITS:
         made = bnb.nn.Linear8bitLt(d_in, d_out, bias, has_fp16_weights=False)
     else:
         made = bnb.nn.Linear4bit(d_in, d_out, bias, compute_dtype=layer.weight.dtype, quant_type=name)
-        made.support_avx512bf16_for_cpu = called
+        made.support_avx512bf16_for_cpu = AVX512 in kind
     made.load_state_dict(layer.state_dict())
     quantised: nn.Linear = made.to("cpu").train(layer.training)  # this is when the weight is quantised
     if quantised.weight.is_floating_point():
@@ -52,6 +55,11 @@ def packed(layer: nn.Linear, kind: str) -> nn.Linear:
         if not is_rewritten(quantised):
             raise RuntimeError("bitsandbytes did not rewrite a 4-bit layer at its first evaluation, as it should here")
     return quantised
+
+
+def plain_kind(kind: str) -> str:
+    """The kind without its suffix."""
+    return kind.removesuffix(CALLED).removesuffix(AVX512)
 
 
 @contextmanager
@@ -81,8 +89,13 @@ def is_rewritten(layer: nn.Module) -> bool:
 
 
 def dequantised(layer: nn.Linear) -> Tensor:
-    """The numbers that the codes of a layer from ``packed`` stand for: ``(d_out, d_in)``, in float64."""
+    """The numbers that the codes of a layer from ``packed`` stand for: ``(d_out, d_in)``, in float64.
+
+    A weight that somebody has unpacked stands for itself.
+    """
     bnb, weight = _library(), _any(layer.weight)
+    if weight.is_floating_point():
+        return layer.weight.detach().double()
     if type(weight).__name__ == "Params4bit":
         state = weight.quant_state
         if is_rewritten(layer):

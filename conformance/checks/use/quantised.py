@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from conformance.checks.check import SMALL
-from conformance.checks.use.packed import CALLED, KINDS, quietly, rewritten
+from conformance.checks.use.packed import AVX512, CALLED, KINDS, quietly, rewritten
 from conformance.checks.use.quantised_base import made, other_bases, refused, used, without_it
 from conformance.checks.use.quantised_values import loses_gradients, moved, on_its_own_codes, start
 from conformance.measuring.compare import conclude, holds, raised
@@ -29,9 +29,11 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         return ()  # without a lifecycle nothing says how the subject is put on such a layer
     changed = (replace(ON_BLOCKS, special=kind, dtype=d) for kind in KINDS for d in ("float32", "bfloat16"))
     fresh = (replace(ON_BLOCKS, special=kind, dtype="bfloat16", state="t0") for kind in ("nf4", "int8"))
-    # The layer was evaluated before, on a CPU for which bitsandbytes rewrites it. With a bias a gradient raises there,
-    # without one it is silently missing.
+    # On a CPU with AVX512-BF16 bitsandbytes rewrites the layer when it is evaluated: by the calibration, between two
+    # steps, or before the adapter came. A gradient then raises if there is a bias, and is silently missing if not.
     called = (
+        replace(ON_BLOCKS, special=f"nf4{AVX512}", dtype="float32"),
+        replace(ON_BLOCKS, special=f"nf4{AVX512}", dtype="float32", bias=False),
         replace(ON_BLOCKS, special=f"nf4{CALLED}", dtype="float32"),
         replace(ON_BLOCKS, special=f"nf4{CALLED}", dtype="bfloat16", bias=False, training=True),
         replace(ON_BLOCKS, special=f"fp4{CALLED}", dtype="float32", bias=False),
@@ -50,7 +52,8 @@ def run(trial: Trial) -> Finding:
         try:
             subject = trial.subject(layer)
         except SubjectFailed as refusal:
-            if LAW in trial.entry.invariants and not trial.probe.special.endswith(CALLED):
+            excused = trial.probe.special.endswith(CALLED) and _says_called(str(refusal))
+            if LAW in trial.entry.invariants and not excused:
                 return raised(trial.case, str(refusal))
             told = Answer(Use.REFUSES, str(refusal), bare=bare)
             return conclude(trial.case, refused(layer, before, str(refusal)), facts=told)
@@ -64,3 +67,8 @@ def run(trial: Trial) -> Finding:
         fresh = trial.probe.state == "t0"
         found = [*(start if fresh else moved)(trial, subject), *used(trial, subject), *other_bases(trial)]
         return conclude(trial.case, found, facts=facts)
+
+
+def _says_called(refusal: str) -> bool:
+    """Whether a refusal says that it is the earlier evaluation which stands in the way."""
+    return any(word in refusal.lower() for word in ("evaluat", "called", "repack", "avx512"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from conformance.checks.use.packed import CALLED, EIGHT_BITS, bits, change_one_scale, dequantised, packed
+from conformance.checks.use.packed import CALLED, EIGHT_BITS, bits, change_one_scale, dequantised, packed, plain_kind
 from conformance.measuring.compare import Comparison, close, holds, same
 from conformance.measuring.trial import Trial, asking_the_subject
 from conformance.measuring.trial import run as run_pass
@@ -40,11 +40,12 @@ def used(trial: Trial, subject: Subject) -> Iterator[Comparison]:
         yield close(again.y, got.y, "output after loading", scale=0.0)
     if lifecycle.detach is not None:
         called = made(trial)  # a call moves the bias to the input's dtype, and the scales to another place
-        y = run_pass(Subject(called, called), trial.x, trial.cotangent, backward=False).y
+        backward = not trial.probe.special.endswith(CALLED)  # with it, nothing is rewritten; after that, it may raise
+        y = run_pass(Subject(called, called), trial.x, trial.cotangent, backward=backward).y
         with asking_the_subject():
             lifecycle.detach(subject)
         yield from _untouched(subject.base, without_it(called), "after detaching")
-        left = run_pass(Subject(subject.base, subject.base), trial.x, trial.cotangent, backward=False).y
+        left = run_pass(Subject(subject.base, subject.base), trial.x, trial.cotangent, backward=backward).y
         yield close(left, y, "output after detaching", scale=0.0)
 
 
@@ -53,7 +54,7 @@ def other_bases(trial: Trial) -> Iterator[Comparison]:
     lifecycle = trial.entry.lifecycle
     if lifecycle is None or lifecycle.save is None or lifecycle.load is None or trial.probe.state == "t0":
         return
-    kind = trial.probe.special.removesuffix(CALLED)
+    kind = plain_kind(trial.probe.special)
     own = [kind] if kind == EIGHT_BITS else [kind, kind + CALLED]
     for saved_on in own:
         with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +78,7 @@ def _named(kind: str) -> str:
 
 
 def _one_scale(trial: Trial) -> nn.Linear:
-    layer = made(trial, kind=trial.probe.special.removesuffix(CALLED))
+    layer = made(trial, kind=plain_kind(trial.probe.special))
     change_one_scale(layer)
     return layer
 
