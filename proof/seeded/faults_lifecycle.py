@@ -1,4 +1,4 @@
-"""Seeded faults in what users do apart from calling a layer: configure, detach, save and load, merge, use several layers."""
+"""Seeded faults of the lifecycle: configure, detach, save and load, merge, several layers."""
 
 from __future__ import annotations
 
