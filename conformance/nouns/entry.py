@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from conformance.nouns.lifecycle import Lifecycle
 from conformance.nouns.verdict import Deviation
-from refs.reference import Method, Ranks
+from refs.reference import Method, Options, Ranks
 from refs.settings import Settings
 from refs.subject import Subject
 
-Options = tuple[tuple[str, Any], ...]
 ROOT = Path(__file__).parents[2]
 
 

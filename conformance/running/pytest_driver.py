@@ -42,6 +42,7 @@ class Plan(pytest.File):
     """All cases of the roster, or of ``--entries``, in the order of the plan."""
 
     def collect(self) -> Iterator[CaseItem]:
+        """One pytest item per planned case."""
         import torch
 
         from conformance.planning.plan import make_plan

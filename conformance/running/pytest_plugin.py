@@ -18,12 +18,14 @@ LETTERS = {Outcome.AGREE: ".", Outcome.DIFFER: "D", Outcome.NOT_APPLICABLE: "n",
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the run, which the child gets on its command line."""
     parser.addoption("--evidence", help="where the evidence of the run goes")
     parser.addoption("--nonce", default="", help="the name of the run, written into its evidence")
     parser.addoption("--entries", metavar="MODULE:ATTRIBUTE", help="whom to audit instead of the roster")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """End with the parent; register what gathers the findings, in the process that has them all."""
     end_with_the_parent()
     if not hasattr(config, "workerinput") and config.getoption("--evidence"):
         config.pluginmanager.register(
@@ -32,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Show a finding by its outcome instead of passed or failed."""
     finding = _finding(report)
     if finding is None:
         return None

@@ -22,6 +22,7 @@ from refs.subject import Subject
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Dtypes, dropout and option sets, once per entry that can save and load."""
     can = entry.lifecycle is not None and entry.lifecycle.save is not None and entry.lifecycle.load is not None
     if not can or entry.method is None or reference is not entry.method.main:
         return ()
@@ -39,6 +40,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Save, load onto the same base and compare; load onto another base, which must fail."""
     life = trial.entry.lifecycle
     assert life is not None
     assert life.save is not None

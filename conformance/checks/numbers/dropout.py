@@ -1,4 +1,4 @@
-"""Whether two sides drop alike: equal in distribution, where they draw other random numbers or in another order.
+"""Whether two sides have the same distribution under dropout, if they draw other numbers or in another order.
 
 With equal random numbers the outputs are equal and are compared as such; this is asked only when they are not. A row of
 the input, repeated, draws a mask each time: the output and the gradient of x then have a joint mean and covariance over
@@ -26,7 +26,7 @@ ROUNDING = 1e-12
 """Relative, for what does not depend on the mask at all."""
 
 
-def alike(trial: Trial, subject: Subject, reference: Subject, *, gradients: bool) -> list[Comparison]:
+def same_distribution(trial: Trial, subject: Subject, reference: Subject, *, gradients: bool) -> list[Comparison]:
     """Compare mean and covariance over masks of the output and, with ``gradients``, of what flows back as well."""
     wide = replace(trial, probe=replace(trial.probe, batch=(2,)))
     x, cotangent = (t.expand(ROWS, *t.shape).contiguous() for t in (wide.x, wide.cotangent))

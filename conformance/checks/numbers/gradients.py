@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conformance.checks.check import SMALL, WIDE, with_dropout, with_options
-from conformance.checks.numbers.dropout import alike
+from conformance.checks.numbers.dropout import same_distribution
 from conformance.measuring.compare import Comparison, close, conclude, raised, same
 from conformance.measuring.conditioning import blamed
 from conformance.measuring.trial import Run, SubjectFailed, Trial, asking_the_subject
@@ -26,6 +26,7 @@ DEAD = 1e-10
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """t0 and perturbed, option sets, dropout and corner cases, against each layer."""
     if isinstance(reference, ClosedForm):
         return ()
     t0 = replace(SMALL, state="t0")
@@ -45,6 +46,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare gradients with equal tensors and, at t=0, which tensors get one at all."""
     values = trial.state(trial.reference_subject())
     sound = True
     try:
@@ -74,7 +76,7 @@ def _values(trial: Trial, values: Mapping[str, Tensor]) -> tuple[list[Comparison
         floor = None if grad is not None and not _is_dead(grad, scale) else scale
         comparisons.append(close(got.grads.get(name), grad, f"gradient of {name}", scale=floor))
     if trial.drops and not all(c.agrees for c in comparisons):
-        comparisons = alike(trial, subject, reference, gradients=True)
+        comparisons = same_distribution(trial, subject, reference, gradients=True)
     comparisons.append(same(sorted(got.grads), sorted(want.grads), "tensors that train"))
     comparisons.append(same(_base_grads(subject), {}, "gradients of the base"))
     answered = bool(got.y.isfinite().all())

@@ -26,6 +26,7 @@ NOT_FINITE = "gradient not finite"
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Each pair of dtypes of base and adapter, at t=0 and perturbed, against each layer."""
     if isinstance(reference, ClosedForm):
         return ()
     low = tuple(replace(SMALL, dtype=dtype, adapter=None) for dtype in ("bfloat16", "float16"))
@@ -50,6 +51,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare errors against float64 (perturbed), or identity and one stored step (t=0)."""
     return _at_t0(trial) if trial.probe.state == "t0" else _perturbed(trial)
 
 

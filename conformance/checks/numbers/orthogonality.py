@@ -15,12 +15,14 @@ from refs.reference import ClosedForm, Reference
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Entries that rotate or reflect, against the closed form."""
     if not isinstance(reference, ClosedForm) or not {"reflection", "rotation"} & set(entry.invariants):
         return ()
     return (SMALL, *with_options(entry, SMALL))
 
 
 def run(trial: Trial) -> Finding:
+    """Measure the matrix that acts, with the trained tensors moved, and compare with an orthogonal one."""
     return _factors(trial) if "rotation" in trial.entry.invariants else _input_side(trial)
 
 

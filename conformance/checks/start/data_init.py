@@ -28,6 +28,7 @@ SINE = 1e-5
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Two layers in a row, the inputs with a known subspace, and bases of live references."""
     if isinstance(reference, Live) and "data_init" in reference.checks:
         return (replace(WIDE, state="t0", dtype="float32", adapter=None, special=BASIS),)
     if not isinstance(reference, ClosedForm) or entry.build_stack is None:
@@ -52,6 +53,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare the start with the one that the original model, or the exact subspace, determines."""
     if trial.probe.special == BASIS:
         return _basis(trial)
     return _stack(trial) if trial.probe.special == STACK else _angles(trial)

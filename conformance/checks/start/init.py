@@ -29,6 +29,7 @@ SPREAD = 0.04
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Fresh adapters in three sizes and under every option set; closed forms that determine the start too."""
     if isinstance(reference, ClosedForm) and reference.start is None:
         return ()
     plain = replace(WIDE, state="t0", dtype="float32", adapter=None)
@@ -50,6 +51,7 @@ def _rounded_by_design(entry: Entry, reference: Reference) -> bool:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare constants by value, random values by distribution over the draws, and the identity."""
     mine, other = _draws(trial, range(2))
     if isinstance(trial.reference, ClosedForm):
         return conclude(trial.case, _against_closed(trial, trial.reference, mine[0]))
@@ -94,20 +96,20 @@ def _moves(trial: Trial) -> dict[str, float]:
     method, on_data = trial.entry.method, trial.probe.settings.option("calibration", None) is not None
     if method is None or not (method.replaces_weight or on_data):
         return {}
-    return moved_by_rounding(trial, lambda subject: _start(trial, subject), on_data=on_data)
+    return moved_by_rounding(trial, lambda subject: _initial(trial, subject), on_data=on_data)
 
 
-def _start(trial: Trial, subject: Subject) -> dict[str, Tensor]:
+def _initial(trial: Trial, subject: Subject) -> dict[str, Tensor]:
     values = subject.values()
     return _sign_free(trial, {**values, RESIDUAL: subject.base.weight.detach()}, tuple(values))
 
 
 def _draws(trial: Trial, seeds: range) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
     """The initial tensors of both sides under each seed; a closed form is not drawn."""
-    mine = [_start(trial, trial.subject(seed=n)) for n in seeds]
+    mine = [_initial(trial, trial.subject(seed=n)) for n in seeds]
     if isinstance(trial.reference, ClosedForm):
         return mine, []
-    return mine, [_start(trial, trial.reference_subject(seed=n)) for n in seeds]
+    return mine, [_initial(trial, trial.reference_subject(seed=n)) for n in seeds]
 
 
 def _sign_free(trial: Trial, values: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ SHARE = 1.7
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Dtypes and option sets of a method that leaves a residual, against the closed form."""
     if not (isinstance(reference, ClosedForm) and entry.method is not None and entry.method.replaces_weight):
         return ()
     # Where a start is not the identity by design, steering by nothing is.
@@ -39,6 +40,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Add the residual and the fresh core in float64 and compare with the original weight."""
     form = trial.reference
     assert isinstance(form, ClosedForm)
     subject = trial.subject()

@@ -23,12 +23,14 @@ VISIBLE = 1e-6
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """A small configuration and one per option set, against each layer."""
     if isinstance(reference, ClosedForm):
         return ()
     return (SMALL, *with_options(entry, replace(SMALL, bias=False)))
 
 
 def run(trial: Trial) -> Finding:
+    """Move each tensor alone, on both sides, and look at the output."""
     values = trial.state(trial.reference_subject())
     theirs = _moves(trial, trial.reference_subject(values=values), list(values))
     subject = trial.subject(values=values)

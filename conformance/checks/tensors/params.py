@@ -25,6 +25,7 @@ DRAWN = 1e-3
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Dtypes, shapes, biases and option sets, at t=0 against each layer."""
     if isinstance(reference, ClosedForm):
         return ()
     plain = replace(SMALL, state="t0", dtype="float32", adapter=None)
@@ -42,6 +43,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare names, shapes, dtypes, flags and kinds of all tensors, and the base."""
     got, want = trial.subject(), trial.reference_subject()
     with asking_the_subject():
         mine = got.slots()

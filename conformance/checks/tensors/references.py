@@ -24,10 +24,12 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """The lock and the links, once per reference that is a layer."""
     return (Probe(label="lock"), Probe(label="links")) if isinstance(reference, Built) else ()
 
 
 def run(trial: Trial) -> Finding:
+    """Compare the installed source with the lock, or the links with the form they must have."""
     return _lock(trial) if trial.probe.label == "lock" else _links(trial)
 
 

@@ -30,6 +30,7 @@ LEAST_CHANGE = 1e-2
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Export and import per option set that the main reference covers."""
     if entry.method is None or reference is not entry.method.main:
         return ()
     # peft decomposes no float64 weight.
@@ -49,6 +50,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Export and let peft load it, or import what peft wrote, and compare the outputs."""
     with tempfile.TemporaryDirectory() as place, _quietly():
         folder = Path(place) / "adapter"
         if trial.probe.label.startswith(IMPORT):

@@ -39,6 +39,7 @@ LARGE = replace(SMALL, d_in=260, d_out=264, r=16)
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Every mode, and the option sets in some of them, once per entry with a lifecycle."""
     if entry.lifecycle is None or entry.method is None or reference is not entry.method.main:
         return ()  # an entry without a lifecycle is a formula alone
     float32 = replace(WIDE, dtype="float32", adapter=None, batch=(64,))
@@ -61,6 +62,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Run the model in the mode and compare with the same adapter called plainly."""
     way = trial.probe.special
     try:
         finding = conclude(trial.case, WAYS[way](trial))

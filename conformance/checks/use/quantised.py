@@ -24,6 +24,7 @@ ON_BLOCKS = replace(SMALL, d_in=64, d_out=128, r=8, alpha=16.0, batch=(64,), ada
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Kinds of 4-bit and 8-bit weights, once per entry with a lifecycle."""
     if entry.lifecycle is None or entry.method is None or reference is not entry.method.main:
         return ()  # without a lifecycle nothing says how the subject is put on such a layer
     changed = (replace(ON_BLOCKS, special=kind, dtype=d) for kind in KINDS for d in ("float32", "bfloat16"))
@@ -42,6 +43,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare with the formula on the dequantised weight, or check that the refusal is clear."""
     with quietly(), rewritten():
         layer = made(trial)
         before = without_it(layer)
