@@ -17,6 +17,7 @@ from machines.machine import Allowed, CannotRun, Machine, Place
 
 AUDIT = (sys.executable, "-m", "conformance", "run")
 START = Path(__file__).with_name("start")
+HOOKS_FOLDER = START.with_name("hooks")
 WITNESSES = Path(__file__).with_name("witnesses.py")
 ANSWERED = (0, 1)
 """Exit statuses of an audit that came to its end: the gate is open, or closed."""
