@@ -18,8 +18,8 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def machines(session: nox.Session) -> None:
-    """The audit on emulated machines, each in a clone of HEAD; a difference in reports/ fails. ``-- MACHINE``, --list."""
-    session.install("-e", ".")
+    """The audit on emulated machines, each in a clone of HEAD; a difference in reports/ fails. ``-- --list``."""
+    session.install("-e", ".[test]" if "--tests" in session.posargs else ".")
     session.run("python", "-m", "machines", *session.posargs)
 
 

@@ -16,6 +16,9 @@ from machines import copies
 from machines.machine import Allowed, CannotRun, Machine, Place
 
 AUDIT = (sys.executable, "-m", "conformance", "run")
+FLOATS = ("tests/refs", "tests/variants", "tests/runtime/test_merge.py")
+"""The tests that compare floats."""
+TESTS = (sys.executable, "-m", "pytest", "-q", "-n", "2", *FLOATS)
 START = Path(__file__).with_name("start")
 HOOKS_FOLDER = START.with_name("hooks")
 WITNESSES = Path(__file__).with_name("witnesses.py")
@@ -24,10 +27,11 @@ ANSWERED = (0, 1)
 
 
 class Outcome(Enum):
-    """How a row ended. Only the first two are passes."""
+    """How a row ended. Only the first three are passes."""
 
     SAME = "same bytes"
     ALLOWED = "differs, allowed"
+    PASSED = "tests pass"
     DIFFERS = "differs"
     FAILED = "failed"
     COULD_NOT_RUN = "could not run"
@@ -44,7 +48,7 @@ class Result:
     note: str = ""
 
     def __str__(self) -> str:
-        if self.outcome is Outcome.SAME:
+        if self.outcome in (Outcome.SAME, Outcome.PASSED):
             text = self.outcome.value
         elif self.files:
             one = len(self.files) == 1
@@ -80,11 +84,13 @@ def run(
     *,
     allowed: Sequence[Allowed] = (),
     audit: Sequence[str] = AUDIT,
+    tests: bool = False,
     limit: float = 1800.0,
 ) -> Result:
     """Audit a copy of the tree on this machine. ``out`` gets the audit's log, and a diff if there is a difference.
 
-    Writes nothing else outside a temporary folder. Does not raise for what goes wrong in the copy.
+    ``tests``: the command runs tests instead, and its exit status alone decides. Writes nothing else outside a
+    temporary folder. Does not raise for what goes wrong in the copy.
     """
     out.mkdir(parents=True, exist_ok=True)
     log, diff = out / f"{machine.name}.log", out / f"{machine.name}.diff"
@@ -99,14 +105,18 @@ def run(
         except (CannotRun, ValueError, OSError) as error:
             return Result(machine, Outcome.COULD_NOT_RUN, why=_line(str(error)), note=place.note)
         trace = place.scratch / "trace"
-        status = _audit([*place.prefix, *audit, *machine.arguments], place, log, limit)
+        command = [*place.prefix, *audit, *(() if tests else machine.arguments)]
+        status = _audit(command, place, log, limit)
         if status is None:
-            return Result(machine, Outcome.FAILED, why=f"the audit took longer than {limit:g} s", note=place.note)
+            return Result(machine, Outcome.FAILED, why=f"it took longer than {limit:g} s", note=place.note)
+        if machine.hook and len(list(trace.iterdir())) < 2:
+            return Result(machine, Outcome.FAILED, why="the start-up hook did not reach the processes of the audit")
+        if tests:
+            why = "" if status == 0 else f"the tests ended with status {status}: {_last(log)}"
+            return Result(machine, Outcome.FAILED if why else Outcome.PASSED, why=why, note=place.note)
         if status not in ANSWERED or not copies.rendered(place.checkout):
             did = "rendered nothing" if status in ANSWERED else "did not come to its end"
             return Result(machine, Outcome.FAILED, why=f"the audit {did} (status {status}): {_last(log)}")
-        if machine.hook and len(list(trace.iterdir())) < 2:
-            return Result(machine, Outcome.FAILED, why="the start-up hook did not reach the processes of the audit")
         got = copies.reports_of(place.checkout)
         files = copies.differing(got, tree.reports)
         if files:

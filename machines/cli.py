@@ -10,18 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from machines import audit, copies, table
-from machines.audit import AUDIT, WITNESSES, Tree
+from machines.audit import AUDIT, TESTS, WITNESSES, Tree
 from machines.registry import EXCEPTIONS, MACHINES, choose
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def main(
-    arguments: Sequence[str] | None = None, *, root: Path = ROOT, command: Sequence[str] = AUDIT, limit: float = 1800.0
-) -> int:
+def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT, command: Sequence[str] = ()) -> int:
     """Exit status: 0 the same bytes wherever it ran, 1 a difference or a failure, 2 no such request, 130 interrupted.
 
-    ``root``: the checkout to audit. ``command``: what runs the audit in a copy.
+    ``root``: the checkout to audit. ``command``: what is run in a copy instead of the audit or the tests.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -34,10 +32,13 @@ def main(
         if options.at == "HEAD" and (count := copies.uncommitted(root)):
             print(f"{count} uncommitted changes are in no copy: HEAD is audited", file=sys.stderr)
         results = []
+        what = command or (TESTS if options.tests else AUDIT)
         for machine in chosen:
             start = time.perf_counter()
             out = root / options.out / "machines"
-            result = audit.run(machine, tree, out, allowed=EXCEPTIONS, audit=command, limit=limit)
+            result = audit.run(
+                machine, tree, out, allowed=EXCEPTIONS, audit=what, tests=options.tests, limit=options.limit
+            )
             print(f"{machine.name:20} {result}   [{time.perf_counter() - start:.0f} s]", flush=True)
             results.append(result)
     except (ValueError, OSError) as error:
@@ -63,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("machines", nargs="*", metavar="MACHINE", help="all if none is named")
     parser.add_argument("--list", action="store_true", help="name the machines and what they emulate")
     parser.add_argument("--short", action="store_true", help="only the machines that have ever told something apart")
+    parser.add_argument("--tests", action="store_true", help="run the tests that compare floats instead of the audit")
+    parser.add_argument("--limit", type=float, default=1800.0, metavar="SECONDS", help="of one machine (default 1800)")
     parser.add_argument("--at", metavar="REV", default="HEAD", help="git revision to audit (default HEAD)")
     parser.add_argument(
         "--out", type=Path, default=Path(".conformance"), help="where table, logs and diffs go (default .conformance)"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from machines.audit import Outcome, Result
 from machines.machine import Allowed, Machine
 
-PASSES = (Outcome.SAME, Outcome.ALLOWED)
+PASSES = (Outcome.SAME, Outcome.ALLOWED, Outcome.PASSED)
 FAULTS = (Outcome.DIFFERS, Outcome.FAILED)
 
 

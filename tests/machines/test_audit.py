@@ -74,7 +74,7 @@ def test_an_audit_that_hangs_is_ended_with_its_workers(tree: Tree, tmp_path: Pat
         "time.sleep(60)\n"
     )
     result = audit.run(machine(), tree, tmp_path, audit=(sys.executable, "-c", code), limit=3)
-    assert (result.outcome, result.why) == (Outcome.FAILED, "the audit took longer than 3 s")
+    assert (result.outcome, result.why) == (Outcome.FAILED, "it took longer than 3 s")
     worker = int((tmp_path / "pid").read_text())
     for _ in range(100):
         if not _runs(worker):
@@ -187,3 +187,14 @@ def test_without_git_the_rest_of_the_path_is_there(tmp_path: Path) -> None:
     place = Place(tmp_path, tmp_path / "checkout", {"PATH": f"{tools}{os.pathsep}{tmp_path / 'none'}"})
     no_git(place)
     assert [path.name for path in Path(place.environment["PATH"]).iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("toy_does", "outcome"),
+    [("", Outcome.PASSED), ("another-byte", Outcome.FAILED), ("ends-at-once-5", Outcome.FAILED)],
+)
+def test_tests_pass_by_their_status(
+    toy_does: str, outcome: Outcome, tree: Tree, toy: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Tests that failed, or of which none was found, would pass because the reports are the committed ones."""
+    assert audit.run(machine(toy_does), tree, tmp_path, audit=toy, tests=True).outcome is outcome

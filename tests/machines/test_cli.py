@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from machines import registry, table
+from machines import cli, registry, table
 from machines.audit import HOOKS_FOLDER, Outcome, Result
 from machines.cli import main
 from machines.machine import Allowed, Machine
@@ -113,3 +114,20 @@ def test_rows_are_chosen_in_the_order_of_the_registry() -> None:
     assert [machine.name for machine in choose(["shallow", "as-it-is"])] == ["as-it-is", "shallow"]
     assert [machine.name for machine in choose([], short=True)] == [name for name in NAMES if name in SHORT]
     assert [machine.name for machine in choose([])] == NAMES
+
+
+def test_the_tool_and_the_suite_do_not_import_each_other() -> None:
+    """The process that compares would load the copy's code, or what is audited could know that it is."""
+    ours = {path: path.read_text(encoding="utf-8") for path in (cli.ROOT / "machines").rglob("*.py")}
+    suite = {
+        path: path.read_text(encoding="utf-8")
+        for folder in ("conformance", "variants", "refs", "subjects", "proof")
+        for path in (cli.ROOT / folder).rglob("*.py")
+    }
+    assert len(ours) > 10
+    assert len(suite) > 50
+    theirs = r"^\s*(from|import) (conformance|variants|refs|subjects|proof|tests)\b"
+    assert [path for path, text in ours.items() if re.search(theirs, text, re.MULTILINE)] == []
+    assert [
+        path for path, text in suite.items() if re.search(r"^\s*(from|import) machines\b|MACHINE_", text, re.M)
+    ] == []
