@@ -18,7 +18,7 @@ from machines.machine import Allowed, CannotRun, Machine, Place
 AUDIT = (sys.executable, "-m", "conformance", "run")
 FLOATS = ("tests/refs", "tests/variants", "tests/runtime/test_merge.py")
 """The tests that compare floats."""
-TESTS = (sys.executable, "-m", "pytest", "-q", "-n", "2", *FLOATS)
+TESTS = (sys.executable, "-m", "pytest", "-n", "2", *FLOATS)
 START = Path(__file__).with_name("start")
 HOOKS_FOLDER = START.with_name("hooks")
 WITNESSES = Path(__file__).with_name("witnesses.py")
