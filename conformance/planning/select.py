@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from conformance.planning.names import FORM, BadRequest, did_you_mean, require_variants
+from conformance.planning.names import FORM, BadRequest, did_you_mean, require_names, require_variants
 
 if TYPE_CHECKING:
     from conformance.nouns.entry import Entry
@@ -59,9 +59,10 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Check the name, or run where it is.") from error
     if isinstance(entries, Library):
-        return entries.entries
+        entries = entries.entries
     if not isinstance(entries, tuple) or not all(isinstance(entry, Entry) for entry in entries):
         raise BadRequest(f"--entries: got a {type(entries).__name__} at {place!r}, {want}. Wrap it in a tuple.")
+    require_names([entry.name for entry in entries], place)
     return entries
 
 
