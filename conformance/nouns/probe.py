@@ -48,7 +48,7 @@ class Probe:
             f"r{self.r}",
             f"alpha{self.alpha:g}",
             "bias" if self.bias else "nobias",
-            "b" + ("x".join(map(str, self.batch)) or "none"),
+            f"batch{'x'.join(map(str, self.batch))}" if self.batch else "nobatch",
             *(["train"] if self.training else []),
             *(name if value is True else f"{name}={value}" for name, value in self.options),
             *([self.special] if self.special else []),

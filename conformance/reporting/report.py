@@ -1,4 +1,4 @@
-"""From evidence to what the user sees: judged views, files on disk, a short table, one case in figures."""
+"""From evidence to what the user sees: judged views, files on disk, a short table."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from conformance.judging.gate import is_card
 from conformance.judging.judge import judge
 from conformance.nouns.entry import Entry
-from conformance.nouns.finding import Outcome, Severity
+from conformance.nouns.finding import Severity
 from conformance.nouns.verdict import Label
-from conformance.planning.plan import Planned, make_plan
+from conformance.planning.plan import make_plan
 from conformance.reporting import cards
 from conformance.reporting.near import near_limits
 from conformance.reporting.view import SECTIONS, CardView
@@ -69,26 +69,6 @@ def print_table(shown: tuple[CardView, ...], folder: Path) -> None:
 def status(shown: tuple[CardView, ...]) -> int:
     """1 unless every view is CORRECT or PARTIAL, and there is one."""
     return 0 if shown and all(v.verdict.label in (Label.CORRECT, Label.PARTIAL) for v in shown) else 1
-
-
-def print_case(planned: Planned, found: Evidence) -> int:
-    """One finding with its figures."""
-    finding = found.findings.get(planned.case.id)
-    if finding is None:
-        print(f"{planned.case.id}: no answer: {found.broken}", file=sys.stderr)
-        return 1
-    print(f"{finding.case}\n{planned.check.question}\n")
-    print(f"  {finding.outcome}: {finding.n_compared} numbers compared")
-    print(f"  tightest or worst: {finding.what}" + (f" at {finding.where}" if finding.where else ""))
-    print(f"  got {finding.got}, want {finding.want}")
-    if finding.limit:
-        print(f"  error {finding.error:.3g}, limit {finding.limit:.3g}")
-    if finding.outcome is Outcome.DIFFER:
-        print(f"  fault: {finding.fault}")
-    print(f"  subject   {planned.entry.location}")
-    if found.broken:
-        print(f"{finding.case}: not to be trusted: {found.broken}", file=sys.stderr)
-    return 0 if finding.outcome is Outcome.AGREE and finding.n_compared > 0 and not found.broken else 1
 
 
 def print_online(entries: Sequence[Entry]) -> int:
