@@ -95,6 +95,9 @@ class Transcribed:
     covers: Callable[[Settings], bool] = _everything
     checks: tuple[str, ...] = ()
     """The checks that it is asked in; all of them if none is named."""
+    residual: str = ""
+    """The dtype in which the authors keep the weight that is left in the layer, where it is not the layer's own. What
+    is built keeps the layer's: ``reconstruction`` asks for the difference."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from conformance.checks.check import Check
 from conformance.checks.lifecycle import checkpoint, coexistence, detach, merge
-from conformance.checks.numbers import contraction, forward, gradients, low_precision, orthogonality, steering
+from conformance.checks.numbers import (
+    chirality,
+    contraction,
+    forward,
+    gradients,
+    low_precision,
+    orthogonality,
+    steering,
+)
 from conformance.checks.start import data_init, init, ranks, reconstruction
 from conformance.checks.tensors import influence, params, references, refusals
 from conformance.checks.use import exchange, execution_modes, quantised
@@ -24,6 +32,7 @@ CHECKS: tuple[Check, ...] = tuple(
         steering,
         contraction,
         orthogonality,
+        chirality,
         influence,
         refusals,
         detach,

@@ -38,7 +38,8 @@ def _input_side(trial: Trial) -> Finding:
 def _factors(trial: Trial) -> Finding:
     """With S as it is, turning its bases leaves the singular values of the adapted part alone."""
     values = trial.state(trial.subject())
-    values["delta"] = torch.zeros_like(values["delta"])
+    if "delta" in values:
+        values["delta"] = torch.zeros_like(values["delta"])
     subject = trial.subject(values=values)
     with asking_the_subject():
         part = effective_weight(subject, trial.probe.d_in) - subject.base.weight.detach().double()
