@@ -164,7 +164,8 @@ class AntiPaSTORot(SVDAdapter):
         upper[:, i, j] = x
         X = upper - upper.mT
         if self.config.rotation == "matrix_exp":
-            R: Tensor = torch.linalg.matrix_exp(2 * X)
+            # Of one small matrix torch 2.13 keeps ten digits, of two all.
+            R: Tensor = torch.linalg.matrix_exp(torch.cat((2 * X, -2 * X)))[: len(X)]
             return R
         identity = torch.eye(size, dtype=dtype, device=p.device)
         R = torch.linalg.solve(identity - X, identity + X)

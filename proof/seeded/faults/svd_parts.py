@@ -155,7 +155,7 @@ class AntiPaSTORotInParts(_InParts, AntiPaSTORot):
     def rotation(self, p: Tensor) -> Tensor:
         X = self.skew(self.sense() * self.entries(p))
         if self.config.rotation == "matrix_exp":
-            R: Tensor = torch.linalg.matrix_exp(2 * X)
+            R: Tensor = torch.linalg.matrix_exp(torch.cat((2 * X, X)))[: len(X)]  # of one matrix it keeps ten digits
             return R
         one = torch.eye(self.config.block_size, dtype=p.dtype)
         R = torch.linalg.solve(one - X, one + X)

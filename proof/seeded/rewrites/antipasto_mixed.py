@@ -31,8 +31,9 @@ class _Rotated(OneWeight, AntiPaSTORot):
         return core
 
     def exponential(self, p: Tensor) -> Tensor:
-        """exp of the whole skew matrix at once."""
-        R: Tensor = torch.linalg.matrix_exp(2 * torch.block_diag(*self.skew(p)))
+        """exp of the whole skew matrix at once; of two, since torch 2.13 keeps ten digits of a single one."""
+        whole = torch.block_diag(*self.skew(p))
+        R: Tensor = torch.linalg.matrix_exp(torch.stack((2 * whole, whole)))[0]
         return R
 
     def whole(self, p: Tensor) -> Tensor:
