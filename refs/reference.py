@@ -38,6 +38,8 @@ class Author:
     commit: str | None = None
     sha256: str | None = None
     """Of the file at that commit, where it was recorded."""
+    licence: str = ""
+    """As their licence file says, or why it is not known."""
 
     @property
     def url(self) -> str:
@@ -95,6 +97,8 @@ class Transcribed:
     covers: Callable[[Settings], bool] = _everything
     checks: tuple[str, ...] = ()
     """The checks that it is asked in; all of them if none is named."""
+    penalty: Callable[[Tensor], Tensor] | None = None
+    """What the authors add to the loss, of the one tensor that trains."""
     residual: str = ""
     """The dtype in which the authors keep the weight that is left in the layer, where it is not the layer's own. What
     is built keeps the layer's: ``reconstruction`` asks for the difference."""

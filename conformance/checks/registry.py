@@ -11,6 +11,8 @@ from conformance.checks.numbers import (
     gradients,
     low_precision,
     orthogonality,
+    pairing,
+    penalty,
     steering,
 )
 from conformance.checks.start import data_init, init, ranks, reconstruction
@@ -33,6 +35,8 @@ CHECKS: tuple[Check, ...] = tuple(
         contraction,
         orthogonality,
         chirality,
+        penalty,
+        pairing,
         influence,
         refusals,
         detach,
