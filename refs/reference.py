@@ -51,6 +51,10 @@ Ranks = Callable[[nn.Module, Sequence[Tensor], Settings], dict[str, tuple[int, f
 """``(model, calibration rows, settings)`` -> rank and scale of every layer that gets an adapter, by name."""
 
 
+Starts = Callable[[nn.Module, Sequence[Tensor], Settings, tuple[str, ...]], dict[str, Tensor]]
+"""``(model, calibration rows, settings, layers)`` -> the tensor that looks at data, by name of these layers."""
+
+
 def _everything(settings: Settings) -> bool:
     return True
 
@@ -78,6 +82,8 @@ class Live:
     """The checks that it is asked in; all of them if none is named."""
     ranks: Ranks | None = None
     """For a method that gives each layer a rank of its own."""
+    starts: Starts | None = None
+    """For a method whose layers may share what it finds in the data."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,9 @@ class Transcribed:
     covers: Callable[[Settings], bool] = _everything
     checks: tuple[str, ...] = ()
     """The checks that it is asked in; all of them if none is named."""
+    ranks: Ranks | None = None
+    starts: Starts | None = None
+    """Both as of a live reference."""
     penalty: Callable[[Tensor], Tensor] | None = None
     """What the authors add to the loss, of the one tensor that trains."""
     residual: str = ""

@@ -15,7 +15,7 @@ from conformance.checks.numbers import (
     penalty,
     steering,
 )
-from conformance.checks.start import data_init, init, ranks, reconstruction
+from conformance.checks.start import data_init, init, ranks, reconstruction, shared_inputs
 from conformance.checks.tensors import influence, params, references, refusals
 from conformance.checks.use import exchange, execution_modes, quantised
 
@@ -28,6 +28,7 @@ CHECKS: tuple[Check, ...] = tuple(
         data_init,
         reconstruction,
         ranks,
+        shared_inputs,
         gradients,
         low_precision,
         forward,

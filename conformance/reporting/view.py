@@ -14,7 +14,7 @@ from conformance.nouns.verdict import Deviation, Label, Verdict
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("references", ("references",)),
     ("params", ("params", "influence", "refusals")),
-    ("init", ("init", "data_init", "reconstruction", "ranks", "gradients")),
+    ("init", ("init", "data_init", "reconstruction", "ranks", "shared_inputs", "gradients")),
     ("dtype", ("low_precision",)),
     ("forward", ("forward", "steering", "contraction", "orthogonality", "chirality", "penalty", "pairing")),
     ("lifecycle", ("detach", "checkpoint", "merge", "coexistence")),
@@ -200,6 +200,8 @@ def describe(finding: Finding) -> str:
 
 def reference_fault(finding: Finding) -> str:
     """What the reference does wrong, in words."""
+    if "at_fault" in finding.facts:
+        return str(finding.facts["at_fault"])
     if finding.fault is Fault.REFERENCE:
         return (
             "at this point it gives NaN, or another answer after a nudge of a few roundings, so it states nothing "

@@ -60,4 +60,15 @@ EVA = row(
         {"calibration": "gap", "rho": 0.5},
         {"calibration": "gap", "whiten": "yes"},
     ),
+    deviations=(
+        Deviation(
+            cases="authors:eva/ranks/*-rho=[12].[05]*",
+            what="alpha follows a layer's rank, so that the scale stays alpha / r; the authors' loader scales by alpha "
+            "over the layer's own rank (adjust_scaling=False does so here)",
+            why="peft does so, and a layer that got more rank is not scaled down for it",
+            link="https://github.com/ml-jku/EVA/blob/a5ac24bc04da5e6f50ee9de4e7ad5ee5ff4f438d/src/utils.py",
+            by_default=True,
+            shows=("scale of *",),
+        ),
+    ),
 )
