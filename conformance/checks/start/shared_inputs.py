@@ -55,10 +55,12 @@ def run(trial: Trial) -> Finding:
     first = LAYERS[0]
     beside = [_beside(own, theirs, name) for name in LAYERS]
     alone = _beside(own_alone, theirs_alone, first, " alone")
-    kept = _beside(own, own_alone, first, " of the subject, alone and with others")
-    finding = conclude(trial.case, [*beside, alone, kept])
-    inconsistent = not _beside(theirs, theirs_alone, first).agrees
-    if finding.outcome is Outcome.DIFFER and kept.agrees and alone.agrees and inconsistent:
+    # All see the same input, so what the first one starts from alone is what each of them should start from.
+    kept = [_beside(own, dict.fromkeys(LAYERS, own_alone[first]), n, ", with others and alone") for n in LAYERS]
+    finding = conclude(trial.case, [*beside, alone, *kept])
+    sound = alone.agrees and all(c.agrees for c in kept)
+    consistent = [_beside(theirs, dict.fromkeys(LAYERS, theirs_alone[first]), name).agrees for name in LAYERS]
+    if finding.outcome is Outcome.DIFFER and sound and not all(consistent):
         told = (
             "layers that see one input get another start together than each of them alone: it divides by the roots of "
             "the singular values in place, in the array that they share, once for each layer"
