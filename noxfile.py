@@ -17,8 +17,15 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def machines(session: nox.Session) -> None:
+    """The audit on emulated machines, each in a clone of HEAD; a difference in reports/ fails. ``-- --list``."""
+    session.install("-e", ".[test]" if "--tests" in session.posargs else ".")
+    session.run("python", "-m", "machines", *session.posargs)
+
+
+@nox.session
 def proof(session: nox.Session) -> None:
-    """What the harness kills and what it spares: museum, mutants, old states, a corrupted peft; reports/proof.md."""
+    """How sensitive the harness is: seeded faults, mutants, old states, a corrupted peft; reports/proof.md."""
     session.install("-e", ".")
     session.run("python", "-m", "proof", *session.posargs)
 

@@ -1,1 +1,1 @@
-"""The proof that the harness sees: what it must kill, what it must spare, by numbers."""
+"""How sensitive the harness is: the faults it must detect and the correct code it must accept, counted."""

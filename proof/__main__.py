@@ -26,7 +26,7 @@ def main() -> int:
     replayed = say("replay", lambda: replay.run(options.workers))
     turned = say("corrupted peft", lambda: corrupted.run(options.workers))
     parts = [
-        report.museum_part(killed),
+        report.seeded_part(killed),
         report.alarms_part(spared),
         report.mutation_part(mutants, controls),
         report.replay_part(replayed),

@@ -71,7 +71,7 @@ def _one(name: str) -> Killed:
             continue
         finding = asked.findings[planned.case]
         # The claimed check must see the bug itself, and not an error that comes of a slip in the seeded fault.
-        if check != seeded.killer or (finding.what == "it raised") is seeded.raises:
+        if check != seeded.killer or finding.raised is seeded.raises:
             kills[check] = planned.case.id
     asked = tuple(sorted({planned.check.name for planned in planned_cases}))
     bug = (seeded.variant.__doc__ or "").strip()

@@ -47,45 +47,45 @@ class Contribution:
     alone: int
 
 
-def museum_part(rows: Sequence[Killed]) -> Part:
+def seeded_part(rows: Sequence[Killed]) -> Part:
     """Every wrong variant killed by the check that claims it, every fault shown, every check needed."""
-    alive = [f"{r.name} is alive: {r.claimed} does not kill it" for r in rows if not r.proven]
+    alive = [f"{r.name} survives: {r.claimed} does not kill it" for r in rows if not r.proven]
     shown = {r.fault for r in rows}
-    missing = [f"no wrong variant stands for: {fault}" for fault in FAULTS if fault not in shown]
+    missing = [f"no seeded fault for: {fault}" for fault in FAULTS if fault not in shown]
     proven = sum(r.proven for r in rows)
-    return Part(
-        "Museum", f"{proven} of {len(rows)} wrong variants killed by the check that claims them", (*alive, *missing)
-    )
+    return Part("Seeded faults", f"{proven} of {len(rows)} killed by the check that claims them", (*alive, *missing))
 
 
 def alarms_part(rows: Sequence[Spared]) -> Part:
-    """No correct re-writing called worse than what it re-writes, and enough of them."""
-    alarms = [f"false alarm: {r.name} is {r.label}, want {r.want}: {r.told}" for r in rows if r.alarm]
+    """No correct rewrite with a worse verdict than what it rewrites, and enough of them."""
+    alarms = [f"false positive: {r.name} is {r.label}, want {r.want}: {r.told}" for r in rows if r.alarm]
     if len(rows) < ENOUGH_RE_WRITINGS:
-        alarms.append(f"only {len(rows)} re-writings, want {ENOUGH_RE_WRITINGS}")
+        alarms.append(f"only {len(rows)} rewrites, want {ENOUGH_RE_WRITINGS}")
     spared = sum(not r.alarm for r in rows)
-    return Part("False alarms", f"{spared} of {len(rows)} correct re-writings spared", tuple(alarms))
+    return Part("False positives", f"{spared} of {len(rows)} correct rewrites pass", tuple(alarms))
 
 
 def mutation_part(rows: Sequence[Tried], controls: Mapping[str, str]) -> Part:
     """Enough of the mutants killed, every survivor known, and nothing killed by the way it is loaded."""
     share, alive = share_killed(rows), survivors(rows)
     problems = [f"{file} is killed without a mistake in it, by {case}" for file, case in controls.items() if case]
-    problems += [f"known to live, and does not: {' '.join(key)}" for key in stale(rows)]
+    problems += [f"listed as a survivor, but killed: {' '.join(key)}" for key in stale(rows)]
     problems += [
-        f"alive, and nobody has said why: {r.file}:{r.line} {r.before} -> {r.after}" for r in alive if not r.reason
+        f"survivor without a reason in known.json: {r.file}:{r.line} {r.before} -> {r.after}"
+        for r in alive
+        if not r.reason
     ]
     if share < ENOUGH:
         problems.append(f"{share:.1%} of the mutants killed, want {ENOUGH:.0%}")
     counts = Counter(row.status for row in rows)
     told = ", ".join(f"{counts[status]} {status}" for status in (EQUAL, LEFT_OUT, BROKEN) if counts[status])
     killed = counts[KILLED] + counts[TIMED_OUT]
-    result = f"{killed} of {killed + len(alive)} mutants killed ({share:.1%}); besides: {told}"
+    result = f"{killed} of {killed + len(alive)} mutants killed ({share:.1%}); not counted: {told}"
     return Part("Mutants of the variants' own code", result, tuple(problems))
 
 
 def replay_part(rows: Sequence[Replayed]) -> Part:
-    """Every variant of the old states judged as it deserves."""
+    """Every variant of the old states gets the verdict that its review gave."""
     wrong = [
         f"{r.state} review, {r.column} ({r.bug}): {r.got} {r.got_declared}, want {r.want} {r.want_declared}"
         for r in rows
@@ -156,6 +156,6 @@ def render(parts: Sequence[Part], killed: Sequence[Killed], spared: Sequence[Spa
         mutation_files=by_file(more["mutants"]),
         **more,
     )
-    rows = {"museum": killed, "re_writings": spared, **more}
+    rows = {"seeded_faults": killed, "rewrites": spared, **more}
     data = {name: [dataclasses.asdict(row) for row in each] for name, each in rows.items()}
     return {MARKDOWN: text, DATA: json.dumps(data, indent=1, sort_keys=True) + "\n"}

@@ -48,7 +48,7 @@ class Located:
 
 
 @dataclass(frozen=True)
-class Check:
+class Checked:
     """One object held against the lock. ``line`` is where it is now (0 if it is not there)."""
 
     object: str
@@ -93,18 +93,18 @@ def _parsed(source: str) -> ast.Module:
     return ast.parse(source)
 
 
-def check_transcription(module: str, lock: dict[str, Any]) -> list[Check]:
+def check_transcription(module: str, lock: dict[str, Any]) -> list[Checked]:
     """Hold a transcription's file, and every golden vector that proves it, against the lock."""
     text = _file_text(module)
     known = lock["transcriptions"].get(module)
     if text is None or known is None:
         reason = "not found" if text is None else "not in refs/lock.json"
-        return [Check(module, Drift.MAJOR, reason, 0)]
+        return [Checked(module, Drift.MAJOR, reason, 0)]
     checks = [_drift(module, text, _meaning(ast.parse(text)), known, 1)]
     for used in sorted({*_used_by(text), *known["uses"]}):
         theirs, locked = _file_text(used), known["uses"].get(used)
         if theirs is None or locked is None:
-            checks.append(Check(used, Drift.MAJOR, "not found" if theirs is None else "not in refs/lock.json", 0))
+            checks.append(Checked(used, Drift.MAJOR, "not found" if theirs is None else "not in refs/lock.json", 0))
         else:
             checks.append(_drift(used, theirs, _meaning(ast.parse(theirs)), locked, 1))
     vectors = known["vectors"]
@@ -112,7 +112,7 @@ def check_transcription(module: str, lock: dict[str, Any]) -> list[Check]:
         path = GOLDEN / file
         ok = path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == vectors[file]
         checks.append(
-            Check(f"golden/{file}", Drift.NONE if ok else Drift.MAJOR, "" if ok else "not the locked file", 0)
+            Checked(f"golden/{file}", Drift.NONE if ok else Drift.MAJOR, "" if ok else "not the locked file", 0)
         )
     return checks
 
@@ -123,14 +123,14 @@ def read_lock(path: Path = LOCK_FILE) -> dict[str, Any]:
     return lock
 
 
-def check(object_id: str, lock: dict[str, Any]) -> Check:
+def check(object_id: str, lock: dict[str, Any]) -> Checked:
     """Hold one installed object against the lock."""
     found = locate(object_id)
     known = lock["objects"].get(object_id)
     if found is None:
-        return Check(object_id, Drift.MAJOR, "not found in the installed package", 0)
+        return Checked(object_id, Drift.MAJOR, "not found in the installed package", 0)
     if known is None:
-        return Check(object_id, Drift.MAJOR, "not in refs/lock.json", found.line)
+        return Checked(object_id, Drift.MAJOR, "not in refs/lock.json", found.line)
     return _drift(object_id, found.text, found.meaning, known, found.line)
 
 
@@ -154,7 +154,7 @@ def make_lock(objects: tuple[str, ...], transcriptions: Mapping[str, tuple[str, 
     for object_id in sorted(set(objects)):
         found = locate(object_id)
         if found is None:
-            raise LookupError(f"{object_id} is not in the installed packages; mend its name in refs/methods/")
+            raise LookupError(f"{object_id} is not in the installed packages; correct its name in refs/methods/")
         entries[object_id] = {"sha256": sha(found.text), "meaning_sha256": sha(found.meaning), "line": found.line}
     written = {module: _lock_of(module, variants) for module, variants in sorted(transcriptions.items())}
     return {"packages": packages, "objects": entries, "transcriptions": written, "versions": installed()}
@@ -163,7 +163,7 @@ def make_lock(objects: tuple[str, ...], transcriptions: Mapping[str, tuple[str, 
 def _lock_of(module: str, variants: tuple[str, ...]) -> dict[str, Any]:
     text = _file_text(module)
     if text is None:
-        raise LookupError(f"refs/{module} is not there; mend its name in refs/methods/")
+        raise LookupError(f"refs/{module} is not there; correct its name in refs/methods/")
     listed = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))["files"]
     own = [row for row in listed if row["variant"] in variants]
     vectors = {row["file"]: row["file_sha256"] for row in own}
@@ -200,12 +200,12 @@ def _file_text(module: str) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def _drift(name: str, text: str, meaning: str, known: Mapping[str, Any], line: int) -> Check:
+def _drift(name: str, text: str, meaning: str, known: Mapping[str, Any], line: int) -> Checked:
     if sha(text) == known["sha256"]:
-        return Check(name, Drift.NONE, "", line)
+        return Checked(name, Drift.NONE, "", line)
     if sha(meaning) == known["meaning_sha256"]:
-        return Check(name, Drift.MINOR, "comments or formatting changed", line)
-    return Check(name, Drift.MAJOR, "the code changed", line)
+        return Checked(name, Drift.MINOR, "comments or formatting changed", line)
+    return Checked(name, Drift.MAJOR, "the code changed", line)
 
 
 def _meaning(node: ast.AST) -> str:

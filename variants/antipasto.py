@@ -19,17 +19,33 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from variants.options import documented, option
 from variants.runtime.calibrate import Moments, Statistic
 from variants.runtime.spec import TensorSpec
 from variants.svd_family import Factors, MeanAbs, SVDAdapter, SVDConfig, gain
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class AntiPaSTOConfig(SVDConfig):
-    """``act_pool``: how calibration inputs are pooled along a direction, ``rms`` or ``mean_abs``."""
+    """Configuration of AntiPaSTO."""
 
-    act_pool: str = "rms"
-    suppress_only: bool = False
+    act_pool: str = option(
+        "rms",
+        "how calibration inputs are pooled along a direction",
+        range="rms, mean_abs",
+        symbol="pool",
+        paper="act_pool, in lora-lite",
+        change="mean_abs gives outliers less weight; without calibration it has no effect",
+    )
+    suppress_only: bool = option(
+        False,
+        "whether a gain can only lower a singular value (at a positive coeff)",
+        range="True or False",
+        symbol="min(g, 0) for g",
+        paper="suppress_only, in lora-lite",
+        change="True to remove behaviour without amplifying any direction",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,20 +23,50 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from variants.options import documented, option
 from variants.runtime.calibrate import Moments, Statistic
 from variants.runtime.numerics.products import plus_product
 from variants.runtime.spec import TensorSpec
 from variants.svd_family import Factors, SVDAdapter, SVDConfig, oriented
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class AntiPaSTOAblateConfig(SVDConfig):
-    """``k`` directions to remove. ``cov_orient`` needs calibration; ``cov_eps`` is then added to every eigenvalue."""
+    """Configuration of AntiPaSTO ablate."""
 
-    k: int = 1
-    init_alpha: float = 0.05
-    cov_orient: bool = False
-    cov_eps: float = 1e-3
+    k: int = option(
+        1,
+        "number of directions to remove",
+        range="an integer of 1 to r",
+        symbol="k",
+        paper="k, in lora-lite",
+        change="raise it if one direction does not hold the behaviour",
+    )
+    init_alpha: float = option(
+        0.05,
+        "share of the directions that is removed at t=0",
+        range="a number in [0, 1]",
+        symbol="alpha at t=0",
+        paper="init_alpha, in lora-lite",
+        change="0 starts at the identity, but then c gets no gradient",
+    )
+    cov_orient: bool = option(
+        False,
+        "whether calibration inputs orient the basis",
+        range="True or False",
+        symbol="P in the place of Vh",
+        paper="cov_orient, in lora-lite",
+        change="True if directions that move the output most should lead; needs calibration",
+    )
+    cov_eps: float = option(
+        1e-3,
+        "what is added to every eigenvalue of E[x x^T]",
+        range="a positive number",
+        symbol="eps, in C of svd_family",
+        paper="cov_eps, in lora-lite",
+        change="raise it if the calibration inputs vary in few directions",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

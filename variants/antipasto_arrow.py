@@ -21,15 +21,24 @@ import torch
 from torch import Tensor
 
 from variants.antipasto import AntiPaSTO, AntiPaSTOConfig
+from variants.options import documented, option
 from variants.runtime.spec import TensorSpec
 from variants.svd_family import gain
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class AntiPaSTOArrowConfig(AntiPaSTOConfig):
-    """The options of ``antipasto``; ``block`` directions, fewer than r, are mixed."""
+    """Configuration of AntiPaSTO arrow."""
 
-    block: int = 8
+    block: int = option(
+        8,
+        "number of leading directions that are mixed by a dense matrix",
+        range="an integer of at least 1 and less than r",
+        symbol="b = block",
+        paper="block, in lora-lite",
+        change="raise it to mix more directions; b^2 numbers train",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

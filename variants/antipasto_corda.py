@@ -19,17 +19,33 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from variants.options import documented, option
 from variants.runtime.calibrate import Moments, Statistic
 from variants.runtime.spec import TensorSpec
 from variants.svd_family import Factors, SVDAdapter, SVDConfig, gain, oriented
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class AntiPaSTOCorDAConfig(SVDConfig):
-    """``cov_eps`` is added to every eigenvalue of E[x x^T]."""
+    """Configuration of AntiPaSTO on an oriented basis."""
 
-    suppress_only: bool = False
-    cov_eps: float = 1e-3
+    suppress_only: bool = option(
+        False,
+        "whether a gain can only lower a singular value (at a positive coeff)",
+        range="True or False",
+        symbol="min(g, 0) for g",
+        paper="suppress_only, in lora-lite",
+        change="True to remove behaviour without amplifying any direction",
+    )
+    cov_eps: float = option(
+        1e-3,
+        "what is added to every eigenvalue of E[x x^T]",
+        range="a positive number",
+        symbol="cov_eps, in C",
+        paper="cov_eps, in lora-lite",
+        change="raise it if the calibration inputs vary in few directions",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

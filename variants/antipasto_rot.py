@@ -38,6 +38,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from variants.options import documented, option
 from variants.runtime.calibrate import Statistic
 from variants.runtime.spec import Initial, TensorSpec
 from variants.svd_family import MeanAbs, SVDAdapter, SVDConfig
@@ -51,16 +52,59 @@ ROTATED: dict[str, tuple[str, ...]] = {
 }
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class AntiPaSTORotConfig(SVDConfig):
-    """``max_rotation_angle`` in radians, between 0 and pi."""
+    """Configuration of AntiPaSTO with rotations."""
 
-    rotate_basis: str = "V"
-    block_size: int = 4
-    max_rotation_angle: float = 0.5
-    rotation: str = "cayley"
-    use_delta_s: bool = True
-    convention: str = "lora_lite"
+    rotate_basis: str = option(
+        "V",
+        "which singular basis rotates: input side (V), output side (U), both, both by the same angles (shared) or none",
+        range="V, U, both, shared, none",
+        symbol="R_v, R_u",
+        paper="rotate_basis, in lora-lite",
+        change="both adds a second set of angles; none trains the shift of singular values alone",
+    )
+    block_size: int = option(
+        4,
+        "size of the blocks that rotate",
+        range="an integer of at least 2 that divides r",
+        symbol="block_size",
+        paper="block_size, in lora-lite",
+        change="larger blocks mix more directions and train more angles",
+    )
+    max_rotation_angle: float = option(
+        0.5,
+        "bound on each entry of X, as the angle of a block of 2, in radians",
+        range="an angle between 0 and pi",
+        symbol="max_rotation_angle, in t",
+        paper="max_rotation_angle, in lora-lite",
+        change="lower it to stay nearer the base model",
+    )
+    rotation: str = option(
+        "cayley",
+        "how a skew block becomes a rotation",
+        range="cayley, matrix_exp",
+        symbol="R",
+        paper="rotation_method, in the authors' first torch layer",
+        change="matrix_exp turns by the entries of 2 X themselves; it costs more",
+    )
+    use_delta_s: bool = option(
+        True,
+        "whether the singular values are shifted",
+        range="True or False",
+        symbol="delta",
+        paper="use_delta_s, in antipasto3",
+        change="False to train rotations alone",
+    )
+    convention: str = option(
+        "lora_lite",
+        "whose start, and whose sign of the angles",
+        range="lora_lite, antipasto3, antipasto_torch",
+        symbol="p, delta at t=0",
+        paper="the code of that name",
+        change="take an original's to continue what it has trained, or to start as it starts",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from variants.options import documented, option
 from variants.runtime.adapter import Adapter, row_norm
 from variants.runtime.config import AdapterConfig
 from variants.runtime.numerics.products import plus_product, thin_product
@@ -35,14 +36,46 @@ from variants.runtime.state import weight_of
 SMALLEST_NORM = 1e-4
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class DeLoRAConfig(AdapterConfig):
-    """``lam``: where the strength starts. At zero no tensor would ever get a gradient."""
+    """Configuration of DeLoRA."""
 
-    r: int = 8
-    lam: float = 15.0
-    dropout: float = 0.0
-    frozen_copies: bool = False
+    r: int = option(
+        8,
+        "rank of the update",
+        range="an integer of at least 1",
+        symbol="r",
+        paper="r",
+        peft="r",
+        change="raise it if the update needs more capacity; trainable numbers and cost grow in proportion",
+    )
+    lam: float = option(
+        15.0,
+        "strength of the update at t=0; it trains",
+        range="a positive number (at 0 nothing would train)",
+        symbol="lam",
+        paper="lambda",
+        peft="delora_lambda",
+        change="it bounds how far the update can go: lower it to stay nearer the base model",
+    )
+    dropout: float = option(
+        0.0,
+        "probability with which training drops each number of the x of the update",
+        range="a probability in [0, 1)",
+        symbol="x of the update",
+        paper="dropout",
+        peft="module_dropout",
+        change="raise it (0.05 to 0.1) if a small data set is overfitted",
+    )
+    frozen_copies: bool = option(
+        False,
+        "whether to use the authors' form: B starts like A, and frozen copies of the start are subtracted",
+        range="True or False",
+        symbol="C, D",
+        paper="the frozen copies of the initialisation",
+        change="True to compute what the authors' code computes; peft cannot load it",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

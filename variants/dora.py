@@ -29,14 +29,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from variants.lora import LoRAConfig
+from variants.options import documented
 from variants.runtime.adapter import Adapter, row_norm
 from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 
 
+@documented
 class DoRAConfig(LoRAConfig):
-    """The options of LoRA."""
+    """Configuration of DoRA: the options of LoRA."""
 
 
 CANCELLED = 0.05

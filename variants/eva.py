@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from variants.lora import LoRA
+from variants.options import documented, option
 from variants.runtime.calibrate import Moments
 from variants.runtime.config import LowRankConfig
 from variants.runtime.errors import AdapterError
@@ -34,13 +35,38 @@ from variants.runtime.numerics.krylov import top_eigh
 from variants.runtime.spec import TensorSpec
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class EVAConfig(LowRankConfig):
-    """``rho``: how many times r a layer may get; 1 gives every layer r."""
+    """Configuration of EVA."""
 
-    rho: float = 2.0
-    adjust_scaling: bool = True
-    whiten: bool = False
+    rho: float = option(
+        2.0,
+        "how many times r one layer may get when ranks move between layers",
+        range="a number of at least 1",
+        symbol="rho, at most round(r rho) directions",
+        paper="rho",
+        peft="eva_config.rho",
+        change="1 gives every layer exactly r",
+    )
+    adjust_scaling: bool = option(
+        True,
+        "whether a layer's alpha follows its rank, so that s stays the same",
+        range="True or False",
+        symbol="alpha of a layer",
+        paper="rescaling of alpha",
+        peft="eva_config.adjust_scaling_factors",
+        change="False keeps alpha, so layers of a small rank get a larger s",
+    )
+    whiten: bool = option(
+        False,
+        "whether each row of A is divided by sqrt(S_i)",
+        range="True or False",
+        symbol="S_i = sqrt(n v_i)",
+        paper="whitening",
+        peft="eva_config.whiten",
+        change="True gives directions of little variance the larger rows",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,7 +149,7 @@ def require_enough(r: int, statistic: Inputs | None, layer: nn.Module, where: st
     if statistic is None:
         raise AdapterError(
             got="no calibration batches",
-            want="some: the method starts from the layer's inputs",
+            want="calibration batches: EVA takes A from the layer's inputs",
             where=where,
             fix="Pass attach(..., calibration=batches); load() needs none.",
         )

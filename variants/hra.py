@@ -37,6 +37,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from variants.options import documented, option
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.numerics.products import plus_product, thin_product
@@ -44,14 +45,45 @@ from variants.runtime.spec import MODES, TensorSpec
 from variants.runtime.state import weight_of
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class HRAConfig(AdapterConfig):
-    """``r`` reflections, on the input side an even number unless ``gram_schmidt``; ``eps`` is the output side's."""
+    """Configuration of HRA."""
 
-    r: int = 8
-    gram_schmidt: bool = False
-    side: str = "input"
-    eps: float = 6e-5
+    r: int = option(
+        8,
+        "number of reflections",
+        range="an even integer of at least 2; any of at least 1 with gram_schmidt or on the output side",
+        symbol="r",
+        paper="r",
+        peft="r",
+        change="raise it if the update needs more capacity; trainable numbers and cost grow in proportion",
+    )
+    gram_schmidt: bool = option(
+        False,
+        "whether the reflection vectors are orthonormalised first",
+        range="True or False",
+        symbol="Q = GS(U)",
+        paper="lambda to infinity, the strictly orthogonal form",
+        peft="apply_GS",
+        change="True for orthogonal reflections; the start is then not the identity",
+    )
+    side: str = option(
+        "input",
+        "whether the reflections act on the layer's input or on its output",
+        range="input, output",
+        symbol="H_0 ... H_{r-1}",
+        paper="the authors' llama layers have the output side",
+        change="output for any rank and for what the authors' llama code trains; peft cannot load it",
+    )
+    eps: float = option(
+        6e-5,
+        "room beside the squared length of a vector, on the output side",
+        range="a positive number",
+        symbol="eps",
+        paper="eps, in the authors' llama layers",
+        change="a larger one starts with longer vectors: their bound is eps sqrt(6 / r)",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

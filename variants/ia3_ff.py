@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from variants.options import documented
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.spec import TensorSpec
 
 
+@documented
 class IA3FFConfig(AdapterConfig):
-    """Targets and dtype only: the method has no rank and no scale."""
+    """Configuration of IA3's input gate: the method has no rank and no scale."""
 
 
 class IA3FF(Adapter):

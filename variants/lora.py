@@ -15,17 +15,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from variants.options import documented, option
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import LowRankConfig
 from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import Initial, TensorSpec
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class LoRAConfig(LowRankConfig):
-    """``init``: A uniform on +-1/sqrt(d_in) (``kaiming``) or N(0, 1/r^2) (``gaussian``)."""
+    """Configuration of LoRA."""
 
-    init: str = "kaiming"
+    init: str = option(
+        "kaiming",
+        "distribution of A at t=0: kaiming is uniform on +-1/sqrt(d_in), gaussian is N(0, 1/r^2)",
+        range="kaiming, gaussian",
+        symbol="A at t=0",
+        paper="a random Gaussian A",
+        peft="init_lora_weights: True (kaiming) or gaussian",
+        change="gaussian if the start has to be peft's of that name",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

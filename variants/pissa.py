@@ -25,17 +25,36 @@ import torch
 from torch import Tensor, nn
 
 from variants.lora import LoRA
+from variants.options import documented, option
 from variants.runtime.config import LowRankConfig
 from variants.runtime.numerics.krylov import top_svd
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class PiSSAConfig(LowRankConfig):
-    """``alpha`` must be positive: the singular values are divided by s."""
+    """Configuration of PiSSA."""
 
-    niter: int | None = None
+    alpha: float = option(
+        8.0,
+        "scale of the update; the singular values are divided by s at the start",
+        range="a positive number",
+        symbol="alpha, in s = alpha / r",
+        paper="alpha",
+        peft="lora_alpha",
+        change="seldom: the product s B0 A0 at the start does not depend on it",
+    )
+    niter: int | None = option(
+        None,
+        "rounds of a randomised decomposition; None decomposes exactly",
+        range="None, or an integer of at least 0",
+        symbol="A0, B0",
+        paper="the fast SVD's niter",
+        peft="init_lora_weights: pissa (None) or pissa_niter_<n>",
+        change="a number such as 16 starts large layers faster, and more coarsely",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

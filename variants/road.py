@@ -6,12 +6,12 @@ Computed as ``y * c1`` plus the halves of y, changed over and times c2 with the 
 y's size the backward needs y alone.
 
 The outputs are cut into groups of ``group_size``; output i of the first half of a group and output i of its second
-half make a pair (y1, y2), and J turns it into (-y2, y1). The bias turns along. ``kind`` says who shares an angle and a
+half make a pair (y1, y2), and J turns it into (-y2, y1). The bias turns along. ``kind`` says what shares an angle and a
 scale:
 
 - ``road_1``: both outputs of a pair, theta and alpha: (d_out / 2,); the matrix of a pair is alpha times a rotation;
-- ``road_2``: nobody, theta and alpha: (d_out,);
-- ``road_4``: nobody, and c1 and c2 have their own, theta and alpha: (2 d_out,), c1's before c2's within each group.
+- ``road_2``: nothing, theta and alpha: (d_out,);
+- ``road_4``: nothing, and c1 and c2 have their own, theta and alpha: (2 d_out,), c1's before c2's within each group.
 
 Identity at t=0: theta = 0 and alpha = 1 exactly. Both are live, but for road_4 half of each: where alpha belongs to
 c2 (sin 0 = 0), and where theta belongs to c1 (the slope of cos at 0). alpha of road_1 and road_2 is wholly live.
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from variants.options import documented, option
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
@@ -33,12 +34,28 @@ from variants.runtime.spec import TensorSpec
 NUMBERS_PER_PAIR = {"road_1": 1, "road_2": 2, "road_4": 4}
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class ROADConfig(AdapterConfig):
-    """``group_size`` must be even and divide d_out."""
+    """Configuration of RoAd."""
 
-    kind: str = "road_1"
-    group_size: int = 64
+    kind: str = option(
+        "road_1",
+        "what shares an angle and a scale: both outputs of a pair (road_1), none (road_2), not even c1 and c2 (road_4)",
+        range="road_1, road_2, road_4",
+        symbol="shapes of theta and alpha",
+        paper="RoAd1, RoAd2, RoAd4",
+        peft="variant",
+        change="road_2 and road_4 train twice and four times as many numbers",
+    )
+    group_size: int = option(
+        64,
+        "size of the groups in which outputs are paired, first half with second half",
+        range="an even integer of at least 2 that divides d_out",
+        symbol="J",
+        peft="group_size",
+        change="lower it if it does not divide d_out",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from variants.options import option
 from variants.runtime.adapter import Adapter
 from variants.runtime.calibrate import Moments
 from variants.runtime.config import AdapterConfig
@@ -41,10 +42,24 @@ Factors = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class SVDConfig(AdapterConfig):
-    """``r`` directions of the weight; ``coeff`` is where the steering coefficient starts."""
+    """What the SVD-steering variants share: the number of directions and the steering coefficient."""
 
-    r: int = 256
-    coeff: float = 1.0
+    r: int = option(
+        256,
+        "number of directions of the weight that are taken over",
+        range="an integer of at least 1, at most min(d_out, d_in)",
+        symbol="r",
+        paper="rank",
+        change="lower it for small layers; the rest of the weight stays frozen in W_res",
+    )
+    coeff: float = option(
+        1.0,
+        "steering coefficient at the start; adapter.steer() changes it",
+        range="a finite number",
+        symbol="coeff",
+        paper="alpha",
+        change="0 is the base model, -1 the opposite direction",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -62,10 +62,10 @@ def starts(contender: Contender, point: Point) -> dict[str, Start]:
         for _ in range(ROUNDS):
             for side, build in sides.items():
                 seconds[side].append(max(_seconds(build, layer_at(point)) - made, 0.0))
-    return {side: _start(build, Spread.of(seconds[side]), layer_at(point)) for side, build in sides.items()}
+    return {side: _measured(build, Spread.of(seconds[side]), layer_at(point)) for side, build in sides.items()}
 
 
-def _start(build: Build, seconds: Spread, layer: nn.Linear) -> Start:
+def _measured(build: Build, seconds: Spread, layer: nn.Linear) -> Start:
     return Start(seconds, memory_of(lambda: build(layer)).peak)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.judging.judge import worse
 from conformance.nouns.verdict import Label, Verdict
+from conformance.planning.revisions import git
 
 RESULTS = "results.json"
 """The machine-readable results in the folder of the reports."""
@@ -92,18 +92,7 @@ def committed_text(path: Path, revision: str) -> str | None:
 
 
 def _git(path: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=_folder(path),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-    except OSError:
-        return None
-    return done.stdout if done.returncode == 0 else None
+    return git(_folder(path), *arguments, errors="replace")
 
 
 def _folder(path: Path) -> Path:

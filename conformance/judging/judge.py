@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from conformance.nouns.finding import Case, Fault, Finding, Outcome
+from conformance.nouns.finding import Case, Compared, Fault, Finding, Outcome
 from conformance.nouns.verdict import Decided, Deviation, Label, Verdict
 
 LOCK = "references"
-"""The check that holds a reference against the lock."""
+"""The check that compares a reference with the lock."""
 WITNESS = "closed:"
 """What the id of a closed form starts with."""
 NEEDED = (LOCK, "params", "init", "gradients", "low_precision", "forward", "influence")
@@ -36,7 +36,7 @@ def judge(
         cases.setdefault(case.variant, []).append(case)
     strays = sorted(set(evidence) - {case.id for own in cases.values() for case in own})
     if strays and not broken:
-        broken = f"there is evidence for a case that nobody planned ({strays[0]}), so it is of another plan"
+        broken = f"evidence for an unplanned case ({strays[0]}): it belongs to another plan"
     declared = deviations or {}
     return tuple(
         _judge_one(name, cases[name], evidence, list(declared.get(name, ())), needed, broken) for name in names
@@ -80,7 +80,7 @@ def _judge_one(
         elif finding.outcome is Outcome.NOT_APPLICABLE and finding.what:
             pass  # the reference declares that it cannot answer, and it did raise
         elif finding.outcome is Outcome.NOT_APPLICABLE:
-            unproven.append((case.id, "not applicable, and nobody declared why"))
+            unproven.append((case.id, "not applicable, and no reason is declared"))
         elif finding.outcome is Outcome.AGREE and finding.n_compared < 1:
             unproven.append((case.id, "compared nothing"))
         elif finding.outcome is Outcome.DIFFER:
@@ -129,14 +129,14 @@ def _reference_is_at_fault(case: Case, finding: Finding, evidence: Mapping[str, 
     return any(w is not None and _proves(w) and _about(finding.differing) <= _about(w.asked) for w in told)
 
 
-def _about(whats: tuple[str, ...]) -> set[str]:
-    """What was compared, without the aspect (``output: shape`` is about the output)."""
-    return {what.partition(":")[0] for what in whats}
+def _about(compared: tuple[Compared, ...]) -> set[str]:
+    """What was compared, without the aspect (the output's shape is about the output)."""
+    return {thing.name for thing in compared}
 
 
 def _covers(deviation: Deviation, case: Case, finding: Finding) -> bool:
     """Whether the deviation speaks of this case and of everything that differs in it."""
-    spoken = all(any(fnmatchcase(what, shown) for shown in deviation.shows) for what in finding.differing)
+    spoken = all(any(fnmatchcase(str(thing), shown) for shown in deviation.shows) for thing in finding.differing)
     return fnmatchcase(case.within, deviation.cases) and spoken
 
 

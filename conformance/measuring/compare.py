@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conformance.nouns.finding import Fault, Finding, Outcome, Severity
+from conformance.nouns.facts import Facts
+from conformance.nouns.finding import RAISED, Compared, Fault, Finding, Outcome, Severity
 
 EXACT_K = 4096
 """Limit of the float64 comparisons in units of eps * scale: 9.1e-13 relative."""
@@ -30,7 +31,7 @@ FEW = 4.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two things held against each other: how many numbers, how far apart, how far allowed, where the worst is."""
+    """Two compared things: how many numbers, the worst error, its limit and its place."""
 
     what: str
     n: int
@@ -47,6 +48,13 @@ class Comparison:
     sign of a narrow escape."""
     nans: int = 0
     """How many were NaN (in low precision: not finite) on both sides at the same place, and so not compared."""
+    aspect: str = ""
+    """Which aspect of ``what`` was compared, if not its values: ``shape``, ``dtype``, ``mean at t=0``."""
+
+    @property
+    def compared(self) -> Compared:
+        """What was compared, with its aspect."""
+        return Compared(self.what, self.aspect)
 
     @property
     def badness(self) -> float:
@@ -65,9 +73,9 @@ def close(got: Tensor | None, want: Tensor | None, what: str, *, scale: float | 
     if got is None or want is None:
         return same(None if got is None else "a tensor", None if want is None else "a tensor", what)
     if got.shape != want.shape:
-        return same(tuple(got.shape), tuple(want.shape), f"{what}: shape")
+        return same(tuple(got.shape), tuple(want.shape), what, "shape")
     if got.dtype != want.dtype:
-        return same(str(got.dtype), str(want.dtype), f"{what}: dtype")
+        return same(str(got.dtype), str(want.dtype), what, "dtype")
     if want.numel() == 0:
         return Comparison(what, 0, True)
     rounding = (EXACT_K if want.dtype == torch.float64 else ROUNDED_K) * torch.finfo(want.dtype).eps
@@ -101,19 +109,19 @@ def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str, *, nudge
     """``got`` is about as near to the float64 ``truth`` as the reference's ``other`` is (root mean square errors).
 
     Numbers that are not finite have no error: they must be the reference's own, at the same places. Where ``got`` is
-    finite and the reference is not, it is held against the truth like the rest, within the error of that rest.
+    finite and the reference is not, it is compared with the truth like the rest, within the error of that rest.
 
     ``nudged``: the truth for inputs that are one rounding of float32 away. In float32 that move counts as a spacing
     where it is the larger one: of a sum that cancels, no order of summation knows more. A float64 tensor beside a
     float32 layer has the room of the float64 comparisons.
     """
     if got.dtype != other.dtype:
-        return same(str(got.dtype), str(other.dtype), f"{what}: dtype")
+        return same(str(got.dtype), str(other.dtype), what, "dtype")
     if got.shape != truth.shape:
-        return same(tuple(got.shape), tuple(truth.shape), f"{what}: shape")
+        return same(tuple(got.shape), tuple(truth.shape), what, "shape")
     wild, known = _not_finite(got), _not_finite(other)
     if not wild.items() <= known.items():
-        return holds(False, f"{what}: numbers that are not finite", _brief(wild), _brief(known))
+        return holds(False, what, _brief(wild), _brief(known), aspect="numbers that are not finite")
     finite, answered = torch.isfinite(got), torch.isfinite(other)
     nans = got.numel() - int(finite.sum())
     if nans == got.numel():
@@ -140,35 +148,29 @@ def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str, *, nudge
     )
 
 
-def same(got: Any, want: Any, what: str) -> Comparison:
+def same(got: Any, want: Any, what: str, aspect: str = "") -> Comparison:
     """Equality of plain values: shapes, dtypes, flags, names."""
-    return Comparison(what, 1, got == want, got=str(got), want=str(want))
+    return Comparison(what, 1, got == want, got=str(got), want=str(want), aspect=aspect)
 
 
-def holds(ok: bool, what: str, got: str, want: str, *, n: int = 1) -> Comparison:
+def holds(ok: bool, what: str, got: str, want: str, *, n: int = 1, aspect: str = "") -> Comparison:
     """A statement about one side that must be true."""
-    return Comparison(what, n, ok, got=got, want=want)
+    return Comparison(what, n, ok, got=got, want=want, aspect=aspect)
 
 
 def conclude(
     case: str,
     comparisons: Iterable[Comparison],
     *,
-    facts: dict[str, Any] | None = None,
+    facts: Facts | None = None,
     severity: Severity = Severity.MUST_FIX,
     fault: Fault = Fault.SUBJECT,
 ) -> Finding:
     """One finding out of many comparisons: AGREE if all do, else the worst one's details."""
     comparisons = list(comparisons)
     worst = max(comparisons, key=lambda c: c.badness, default=None)
-    facts = dict(facts or {})
     if worst is None:
         return Finding(case, Outcome.AGREE, 0, facts=facts)
-    if nans := sum(c.nans for c in comparisons):
-        facts["nan_on_both_sides"] = nans
-    facts["asked"] = sorted({c.what for c in comparisons})
-    if differs := sorted({c.what for c in comparisons if not c.agrees}):
-        facts["differs"] = differs
     if worst.agrees:
         # Report the tightest squeeze, so that the raw evidence shows how near to its limit an agreement was.
         worst = max(comparisons, key=lambda c: c.error / c.limit if c.limit and not c.exact_bound else 0.0)
@@ -176,7 +178,7 @@ def conclude(
         case,
         Outcome.AGREE if all(c.agrees for c in comparisons) else Outcome.DIFFER,
         sum(c.n for c in comparisons),
-        worst.what,
+        str(worst.compared),
         _finite(worst.error),
         _finite(worst.limit),
         worst.where,
@@ -186,13 +188,17 @@ def conclude(
         fault,
         severity,
         facts,
-        worst.exact_bound,
+        asked=tuple(sorted({c.compared for c in comparisons})),
+        differing=tuple(sorted({c.compared for c in comparisons if not c.agrees})),
+        nans=sum(c.nans for c in comparisons),
+        exact_bound=worst.exact_bound,
     )
 
 
-def raised(case: str, why: str) -> Finding:
-    """The finding about a subject that raised where it should have answered."""
-    return Finding(case, Outcome.DIFFER, 1, "it raised", got=why, want="an answer, as the reference gives")
+def raised(case: str, why: str, *, expected: str = "the reference returned a value") -> Finding:
+    """The finding about a subject that raised where a value was expected; ``expected`` says why it was."""
+    told = (RAISED,)
+    return Finding(case, Outcome.DIFFER, 1, str(RAISED), got=why, want=expected, asked=told, differing=told)
 
 
 def _finite(x: float) -> float:

@@ -23,7 +23,7 @@ JUMP = 1e-6
 def blamed(trial: Trial, values: Mapping[str, Tensor], finding: Finding) -> Finding:
     """The finding; a difference (or an error) where the reference is ill-posed is the reference's fault."""
     if finding.outcome is Outcome.DIFFER and isinstance(trial.reference, Built) and ill_posed(trial, values):
-        return replace(finding, fault=Fault.REFERENCE, facts={**finding.facts, "ill_posed": True})
+        return replace(finding, fault=Fault.REFERENCE)
     return finding
 
 

@@ -113,7 +113,7 @@ class Trial:
     def reference_subject(
         self, layer: nn.Linear | None = None, *, seed: int = 0, values: Mapping[str, Tensor] | None = None
     ) -> Subject:
-        """The reference's side, likewise."""
+        """The reference, built in the same way."""
         assert isinstance(self.reference, Built)
         reference = self._build(self.reference.build, layer, seed)
         if values is not None:
@@ -138,8 +138,7 @@ class Trial:
 
         ``perturbed`` moves every trainable tensor by half its own size (at least 0.1) in a random direction;
         ``zero-direction`` then makes the first row of each matrix zero, ``cancelling`` has B A take almost all of the
-        first row of the weight away. Tensors
-        that nobody named cannot be loaded, and are left out.
+        first row of the weight away. Tensors without a formula name cannot be loaded, and are left out.
         """
         values = {name: slot.value.double() for name, slot in source.slots().items() if name in source.names}
         if self.entry.method is not None and self.entry.method.replaces_weight:

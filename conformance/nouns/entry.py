@@ -1,4 +1,4 @@
-"""Who is audited: one entry per subject, whoever wrote it."""
+"""What is audited: one entry per subject."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from conformance.nouns.lifecycle import Lifecycle
 from conformance.nouns.verdict import Deviation
-from refs.reference import Method, Ranks, Starts
+from refs.reference import Method, Options, Ranks, Starts
 from refs.settings import Settings
 from refs.subject import Subject
 
-Options = tuple[tuple[str, Any], ...]
 ROOT = Path(__file__).parents[2]
 
 
@@ -27,7 +26,7 @@ class Entry:
     """One audited implementation.
 
     ``build`` puts it on a linear layer; ``code`` is the class or function that the findings point at; ``method`` holds
-    the references (None: NO_REFERENCE). ``options`` are the option sets to probe besides the defaults; ``has_rank``,
+    the references (None: NO_REFERENCE). ``options`` are the option sets to probe apart from the defaults; ``has_rank``,
     ``has_dropout`` and ``specials`` say which probes make sense; ``invariants`` what the method promises beyond its
     formula (``steering``, ``rotation``, ``reflection``, ``contraction``, ``principal``). ``build_stack`` puts it, by
     calibration, on two layers in a row or on the second only, and gives the second one's initial tensors.

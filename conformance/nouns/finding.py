@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
+
+from conformance.nouns import facts, plain
+from conformance.nouns.facts import Facts
 
 
 class Outcome(StrEnum):
@@ -52,17 +55,30 @@ class Case:
         return f"{self.reference}/{self.check}/{self.probe}"
 
 
+@dataclass(frozen=True, order=True)
+class Compared:
+    """A thing that was compared (``output``, ``gradient of A``), and the aspect if not its values (``dtype``)."""
+
+    name: str
+    aspect: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.aspect}" if self.aspect else self.name
+
+
+RAISED = Compared("raised an error")
+"""What differs where the subject raised and a value was expected."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """What a check saw. ``error`` and ``limit`` are raw figures: they go to the raw evidence, never on a card.
-
-    ``facts`` are stable statements for the card, keyed by what they are about.
-    """
+    """What a check saw. ``error`` and ``limit`` are raw figures: they go to the raw evidence, never on a card."""
 
     case: str
     outcome: Outcome
     n_compared: int = 0
     what: str = ""
+    """The worst difference, or the tightest agreement; for NOT_APPLICABLE why the reference cannot answer."""
     error: float = 0.0
     limit: float = 0.0
     where: str = ""
@@ -72,30 +88,38 @@ class Finding:
     """``got`` and ``want`` are measured figures: kept off the cards, which must be the same on every machine."""
     fault: Fault = Fault.SUBJECT
     severity: Severity = Severity.MUST_FIX
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Facts | None = None
+    """What the check states for the card."""
+    at_fault: str = ""
+    """What the reference does wrong, in words, where the check saw it and it is no matter of rounding."""
+    asked: tuple[Compared, ...] = ()
+    """Everything that was compared in this case."""
+    differing: tuple[Compared, ...] = ()
+    """Everything that differs in this case."""
+    nans: int = 0
+    """Numbers that are NaN on both sides at the same place, and so were not compared."""
     exact_bound: bool = False
     """``limit`` is what exact arithmetic allows: an error near it is no narrow escape."""
 
+    def __post_init__(self) -> None:
+        if self.outcome is Outcome.DIFFER and not self.differing:
+            # A difference that named nothing would be covered by every deviation and every witness.
+            object.__setattr__(self, "differing", (Compared(self.what),))
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(replace(self, facts=None)), "facts": facts.to_json(self.facts)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """Inverse of ``to_json``."""
-        kinds: dict[str, type[StrEnum]] = {"outcome": Outcome, "fault": Fault, "severity": Severity}
-        fields: dict[str, Any] = {key: kinds[key](value) if key in kinds else value for key, value in data.items()}
-        return cls(**fields)
+        """Inverse of ``to_json``. TypeError or ValueError for data that are no finding."""
+        stated = facts.from_json(data["facts"]) if data.get("facts") is not None else None
+        return replace(plain.read(cls, {**data, "facts": None}), facts=stated)
 
     @property
-    def differing(self) -> tuple[str, ...]:
-        """Everything that differs in this case, by name."""
-        return tuple(self.facts.get("differs", (self.what,)))
-
-    @property
-    def asked(self) -> tuple[str, ...]:
-        """Everything that was compared in this case, by name."""
-        return tuple(self.facts.get("asked", (self.what,)))
+    def raised(self) -> bool:
+        """Whether the subject raised where a value was expected."""
+        return RAISED in self.differing
 
     def message(self) -> str:
         """Got, want, where, and the next command, on one line."""

@@ -1,4 +1,4 @@
-"""What a user does with an adapter besides calling it: take it off, save and load it, merge it, keep two of them."""
+"""What a user does with an adapter apart from calling it: detach, save, load, merge, keep two of them."""
 
 from __future__ import annotations
 

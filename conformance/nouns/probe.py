@@ -12,7 +12,7 @@ SHORT_DTYPES = {"float64": "f64", "float32": "f32", "bfloat16": "bf16", "float16
 
 @dataclass(frozen=True)
 class Probe:
-    """A fixed little world: base layer, input, state of the adapter. Its ``id`` is made from its fields.
+    """One test configuration: base layer, input, state of the adapter. Its ``id`` is made from its fields.
 
     ``dtype`` is that of the base layer and the input; ``adapter`` that of the adapter's tensors, None for the side's
     own default. ``state``: ``t0`` or ``perturbed``. ``special`` names a corner case of the base or the input.
@@ -32,7 +32,7 @@ class Probe:
     special: str = ""
     seed: int = 1
     label: str = ""
-    """In place of the made id, for a question that needs no numbers."""
+    """The id to use instead, for a check that needs no numbers."""
 
     @property
     def id(self) -> str:
@@ -48,7 +48,7 @@ class Probe:
             f"r{self.r}",
             f"alpha{self.alpha:g}",
             "bias" if self.bias else "nobias",
-            "b" + ("x".join(map(str, self.batch)) or "none"),
+            f"batch{'x'.join(map(str, self.batch))}" if self.batch else "nobatch",
             *(["train"] if self.training else []),
             *(name if value is True else f"{name}={value}" for name, value in self.options),
             *([self.special] if self.special else []),

@@ -9,12 +9,13 @@ whole run, which looks at no change, sees that too.
 from __future__ import annotations
 
 import ast
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
+
+from conformance.planning.revisions import git
 
 ROOT = Path(__file__).parents[2]
 """Of the files that are audited, wherever the command is run."""
@@ -84,20 +85,20 @@ def affected(revision: str, files: Iterable[str], sources: Sources) -> Change:
 
 def changed_files(revision: str, root: Path) -> tuple[str, ...]:
     """Files below ``root`` that differ from the revision, deleted ones and new ones included."""
-    if _git(root, "rev-parse", "--is-inside-work-tree") is None:
+    if git(root, "rev-parse", "--is-inside-work-tree") is None:
         raise ValueError(
             f"--changed-since: got {revision!r}, want none: {root} is not in a git repository. Run without it."
         )
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    commit = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if commit is None:
         raise ValueError(
             f"--changed-since: got {revision!r}, want a git revision that is there. Fetch it, or name another."
         )
     # A file that was renamed is one that went and one that came: both count.
-    tracked = _git(
+    tracked = git(
         root, "diff", "--name-only", "--no-renames", "--no-ext-diff", "--relative", "-z", commit.strip(), "--"
     )
-    new = _git(root, "ls-files", "--others", "--exclude-standard", "-z")
+    new = git(root, "ls-files", "--others", "--exclude-standard", "-z")
     if tracked is None or new is None:
         raise ValueError(
             f"--changed-since: git could not list what changed since {revision!r} in {root}. Run without it."
@@ -198,13 +199,3 @@ def _tree(path: Path) -> ast.Module:
 
 def _matches(file: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(file, pattern) for pattern in patterns)
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False
-        )
-    except OSError:
-        return None
-    return done.stdout if done.returncode == 0 else None

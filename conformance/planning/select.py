@@ -1,4 +1,7 @@
-"""Which entries, which cases: turn what the user typed into a plan, or say clearly why not."""
+"""Which entries, which cases: turn what the user typed into a plan, or say clearly why not.
+
+torch is imported when entries are loaded, and not before.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,46 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
-from conformance.nouns.entry import Entry, Library
-from conformance.planning.plan import Planned, make_plan
+from conformance.planning.names import FORM, BadRequest, did_you_mean, require_variants
 
-
-class BadRequest(ValueError):
-    """What was asked for does not exist. The message says what does."""
-
+if TYPE_CHECKING:
+    from conformance.nouns.entry import Entry
+    from conformance.planning.plan import Planned
 
 OWN = "subjects.own.roster:LIBRARY"
 """Where this repository's variants are: audited unless another place is named. The harness imports them by this name
 only, as it would import anybody's."""
+OWN_NAMES = "subjects.own.names:listed"
+"""The same names with the places of their code, without an import of the variants."""
+OWN_NEW = "subjects.own.new_variant:new_variant"
+"""What writes the files of another one."""
+LOCK = "references"
+"""The check that compares a reference with the lock."""
+
+
+def own_names() -> tuple[tuple[str, str], ...]:
+    """``(name, file:line)`` of this repository's variants; cheap."""
+    found: tuple[tuple[str, str], ...] = _at(OWN_NAMES)()
+    return found
+
+
+def own_new_variant(name: str, class_name: str | None) -> tuple[tuple[str, ...], str]:
+    """Write the files of a new variant of this repository: their names, and what to do next."""
+    written: tuple[tuple[str, ...], str] = _at(OWN_NEW)(name, class_name)
+    return written
+
+
+def _at(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def entries_at(place: str | None) -> tuple[Entry, ...]:
     """The entries at ``MODULE:ATTRIBUTE``, a ``Library`` or a tuple of entries; by default this repository's own."""
+    from conformance.nouns.entry import Entry, Library
+
     place = OWN if place is None else place
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a module in the current folder can be named; last, so that it shadows nothing
@@ -31,7 +57,7 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
     try:
         entries = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Mend the name, or run where it is.") from error
+        raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Check the name, or run where it is.") from error
     if isinstance(entries, Library):
         return entries.entries
     if not isinstance(entries, tuple) or not all(isinstance(entry, Entry) for entry in entries):
@@ -41,23 +67,43 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
 
 def choose(names: Sequence[str], entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """The named entries in the roster's order; all of them if none is named."""
-    known = [entry.name for entry in entries]
-    for name in names:
-        if name not in known:
-            raise BadRequest(f"variant: got {name!r}, want one of {', '.join(known)}. See `conformance list`.")
+    require_variants(names, [entry.name for entry in entries])
     return tuple(entry for entry in entries if not names or entry.name in names)
 
 
 def plan_for(names: Sequence[str], entries: Sequence[Entry], case: str | None = None) -> tuple[Planned, ...]:
-    """The plan of the named variants, or the one case of it."""
+    """The plan of the named variants; or one case of it, first, and after it what the judge needs to rule on it.
+
+    That is the same check in the same configuration against the variant's other references (the closed form is a
+    witness), and the references' state against the lock.
+    """
+    from conformance.planning.plan import make_plan
+
     plan = make_plan(choose(names, entries))
     if case is None:
         return plan
-    found = tuple(p for p in plan if p.case.id == case)
-    if not found:
-        near = get_close_matches(case, [p.case.id for p in plan], n=3, cutoff=0.3)
-        raise BadRequest(
-            f"--case: got {case!r}, want a planned case, such as {', '.join(near) or 'none'}. "
-            "See `conformance list NAME`."
-        )
-    return found
+    asked = next((p for p in plan if p.case.id == case), None)
+    if asked is None:
+        raise _no_case(case, [p.case.id for p in plan])
+    about = (asked.case.variant, asked.case.check, asked.case.probe)
+    witnesses = [
+        p
+        for p in plan
+        if p is not asked
+        and p.case.variant == asked.case.variant
+        and (p.case.check == LOCK or (p.case.variant, p.case.check, p.case.probe) == about)
+    ]
+    return (asked, *witnesses)
+
+
+def _no_case(case: str, known: Sequence[str]) -> BadRequest:
+    variant = case.split("/")[0]
+    own = [each for each in known if each.startswith(f"{variant}/")]
+    # An example of what most cases are: numbers through the layer, beside a layer.
+    usual = [each for each in own if "/forward/perturbed" in each]
+    example = next((each for each in usual if "/closed:" not in each), [*usual, *own, *known, "none"][0])
+    near = did_you_mean(case, known, cutoff=0.8) if case.count("/") >= 3 else ""
+    return BadRequest(
+        f"--case: got {case!r}, want a planned case: {FORM}, such as '{example}'. "
+        f"{near}`conformance list {variant}` prints them all, `conformance list --help` says how to read them."
+    )

@@ -13,23 +13,25 @@ from conformance.judging.gate import RESULTS
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Case
 from conformance.nouns.verdict import Verdict
-from conformance.reporting.view import SECTIONS, WAYS, View, label_counts
+from conformance.reporting.rows import shared
+from conformance.reporting.tables import compared, not_covered, steps
+from conformance.reporting.view import SECTIONS, WAYS, CardView, label_counts
 
 INDEX = "index.md"
-FORMAT = 1
+FORMAT = 2
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def views(entries: Sequence[Entry], verdicts: Sequence[Verdict], plan: Iterable[Case]) -> tuple[View, ...]:
+def views(entries: Sequence[Entry], verdicts: Sequence[Verdict], plan: Iterable[Case]) -> tuple[CardView, ...]:
     """Join what is known about each variant."""
     cases = tuple(plan)
     return tuple(
-        View(entry, verdict, tuple(c for c in cases if c.variant == entry.name))
+        CardView(entry, verdict, tuple(c for c in cases if c.variant == entry.name))
         for entry, verdict in zip(entries, verdicts, strict=True)
     )
 
 
-def render(shown: tuple[View, ...]) -> dict[str, str]:
+def render(shown: tuple[CardView, ...]) -> dict[str, str]:
     """File name -> contents: one card per variant, the index, the results."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -40,29 +42,45 @@ def render(shown: tuple[View, ...]) -> dict[str, str]:
     )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     card = environment.get_template("card.md.j2")
-    files = {f"{view.name}.md": card.render(view=view, entry=view.entry, verdict=view.verdict) for view in shown}
+    files = {f"{view.name}.md": card.render(view=view, entry=view.entry, **_tables(view)) for view in shown}
     index = environment.get_template("index.md.j2")
-    files[INDEX] = index.render(views=shown, sections=SECTIONS, ways=WAYS, counts=label_counts(shown))
+    must, nice = (
+        shared(row for view in shown for row in pick(view)) for pick in (CardView.must_fix, CardView.nice_to_have)
+    )
+    files[INDEX] = index.render(
+        views=shown, sections=SECTIONS, ways=WAYS, counts=label_counts(shown), must=must, nice=nice
+    )
     files[RESULTS] = json.dumps(results(shown), indent=2, sort_keys=True) + "\n"
     return files
 
 
-def results(shown: tuple[View, ...]) -> dict[str, Any]:
+def _tables(view: CardView) -> dict[str, Any]:
+    return {
+        "verdict": view.verdict,
+        "baselines": compared(view),
+        "not_covered": not_covered(view),
+        "steps": steps(view),
+    }
+
+
+def results(shown: tuple[CardView, ...]) -> dict[str, Any]:
     """Verdicts and findings as data (``results.schema.json``); no measured figures."""
     return {"format": FORMAT, "variants": {view.name: _result(view) for view in shown}}
 
 
-def _result(view: View) -> dict[str, Any]:
+def _result(view: CardView) -> dict[str, Any]:
     verdict = view.verdict
     return {
         "verdict": verdict.label.value,
         "reason": verdict.reason,
         "planned": len(view.planned),
         "sections": {name: view.section(checks) for name, checks in SECTIONS},
+        "ways": {name: view.way(check, pattern) for name, check, pattern in WAYS},
         "findings": [
             {
                 "severity": row.severity.value,
                 "case": row.case,
+                "cases": len(row.cases),
                 "text": row.text,
                 "subject": row.subject_location,
                 "reference": row.reference_location,

@@ -1,4 +1,4 @@
-"""From evidence to what the user sees: judged views, files on disk, a short table, one case in figures."""
+"""From evidence to what the user sees: judged views, files on disk, a short table."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from conformance.judging.gate import is_card
 from conformance.judging.judge import judge
 from conformance.nouns.entry import Entry
-from conformance.nouns.finding import Outcome, Severity
+from conformance.nouns.finding import Severity
 from conformance.nouns.verdict import Label
-from conformance.planning.plan import Planned, make_plan
+from conformance.planning.plan import make_plan
 from conformance.reporting import cards
 from conformance.reporting.near import near_limits
-from conformance.reporting.view import SECTIONS, View
+from conformance.reporting.view import SECTIONS, CardView
 from conformance.running.evidence import Evidence
 
 
-def judged(entries: Sequence[Entry], found: Evidence) -> tuple[View, ...]:
+def judged(entries: Sequence[Entry], found: Evidence) -> tuple[CardView, ...]:
     """Plan the entries, judge the evidence, and join both for display."""
     plan = tuple(p.case for p in make_plan(entries))
     names = [entry.name for entry in entries]
@@ -26,7 +26,7 @@ def judged(entries: Sequence[Entry], found: Evidence) -> tuple[View, ...]:
     return cards.views(entries, judge(names, plan, found.findings, declared, broken=found.broken), plan)
 
 
-def render(shown: tuple[View, ...]) -> dict[str, str]:
+def render(shown: tuple[CardView, ...]) -> dict[str, str]:
     """File name -> contents."""
     return cards.render(shown)
 
@@ -43,7 +43,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
         whole.replace(folder / name)
 
 
-def print_table(shown: tuple[View, ...], folder: Path) -> None:
+def print_table(shown: tuple[CardView, ...], folder: Path) -> None:
     """Verdicts, sections and the cards' places."""
     header = ("variant", *(name for name, _ in SECTIONS), "verdict", "card")
     rows = [
@@ -57,7 +57,7 @@ def print_table(shown: tuple[View, ...], folder: Path) -> None:
     for view in shown:
         for row in view.rows:
             if row.severity is Severity.MUST_FIX:
-                print(f"\nMUST-FIX {row.variant}: {row.text}\n  {row.case}")
+                print(f"\nMUST-FIX {row.variant}: {row.told}\n  {row.case}")
     near = near_limits(finding for view in shown for finding in view.verdict.findings.values())
     for line in near:
         print(f"NEAR ITS LIMIT {line}", file=sys.stderr)
@@ -66,29 +66,9 @@ def print_table(shown: tuple[View, ...], folder: Path) -> None:
     print(f"\n{cards.label_counts(shown)}. Summary: {folder / cards.INDEX}")
 
 
-def status(shown: tuple[View, ...]) -> int:
+def status(shown: tuple[CardView, ...]) -> int:
     """1 unless every view is CORRECT or PARTIAL, and there is one."""
     return 0 if shown and all(v.verdict.label in (Label.CORRECT, Label.PARTIAL) for v in shown) else 1
-
-
-def print_case(planned: Planned, found: Evidence) -> int:
-    """One finding with its figures."""
-    finding = found.findings.get(planned.case.id)
-    if finding is None:
-        print(f"{planned.case.id}: no answer: {found.broken}", file=sys.stderr)
-        return 1
-    print(f"{finding.case}\n{planned.check.question}\n")
-    print(f"  {finding.outcome}: {finding.n_compared} numbers compared")
-    print(f"  tightest or worst: {finding.what}" + (f" at {finding.where}" if finding.where else ""))
-    print(f"  got {finding.got}, want {finding.want}")
-    if finding.limit:
-        print(f"  error {finding.error:.3g}, limit {finding.limit:.3g}")
-    if finding.outcome is Outcome.DIFFER:
-        print(f"  fault: {finding.fault}")
-    print(f"  subject   {planned.entry.location}")
-    if found.broken:
-        print(f"{finding.case}: not to be trusted: {found.broken}", file=sys.stderr)
-    return 0 if finding.outcome is Outcome.AGREE and finding.n_compared > 0 and not found.broken else 1
 
 
 def print_online(entries: Sequence[Entry]) -> int:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
 from conformance.nouns.entry import Entry
-from conformance.nouns.finding import Case, Fault, Finding, Outcome, Severity
+from conformance.nouns.facts import (
+    Answer,
+    BasisFacts,
+    Facts,
+    FlowFacts,
+    InfluenceFacts,
+    InitFacts,
+    LinkFacts,
+    LockFacts,
+    ParamsFacts,
+    SubspaceFacts,
+    Use,
+)
+from conformance.nouns.finding import Case, Finding, Severity
 from conformance.nouns.verdict import Deviation, Label, Verdict
+from conformance.reporting.rows import Row, rows
+from conformance.reporting.state import State, section_word, state_of, tally
+
+F = TypeVar("F", bound=Facts)
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("references", ("references",)),
@@ -24,6 +42,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 WAYS: tuple[tuple[str, str, str], ...] = (
     ("4-bit", "quantised", "*-[nf]*4"),
+    ("4-bit, AVX512-BF16", "quantised", "*-[nf]*4-avx512*"),
     ("8-bit", "quantised", "*-int8"),
     ("compile", "execution_modes", "*-compile"),
     ("activation checkpointing", "execution_modes", "*-recompute"),
@@ -40,19 +59,7 @@ WAYS: tuple[tuple[str, str, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Row:
-    """A finding for a list: what, where on both sides, and how to see it again."""
-
-    severity: Severity
-    variant: str
-    text: str
-    subject_location: str
-    reference_location: str
-    case: str
-
-
-@dataclass(frozen=True)
-class View:
+class CardView:
     """Everything the card's template reads."""
 
     entry: Entry
@@ -77,141 +84,124 @@ class View:
             if case.check == check and reference in ("", case.reference)
         ]
 
-    def fact(self, check: str, key: str, reference: str = "") -> Any:
-        """A fact from the first finding of a check that states it, the main reference's unless another is named."""
-        pairs = self.findings(check, reference or self.main)
-        return next((f.facts[key] for _, f in pairs if f is not None and key in f.facts), None)
+    def stated(self, kind: type[F], check: str, reference: str = "") -> list[tuple[Case, F]]:
+        """Every fact of a kind that a check states; against one reference, if it is named."""
+        pairs = self.findings(check, reference)
+        return [(case, f.facts) for case, f in pairs if f is not None and isinstance(f.facts, kind)]
 
-    def all_facts(self, check: str, key: str) -> list[tuple[Case, Finding]]:
-        """Every finding of a check, against the main reference, that states a fact."""
-        return [(c, f) for c, f in self.findings(check, self.main) if f is not None and key in f.facts]
+    def first(self, kind: type[F], check: str, reference: str = "") -> F | None:
+        """The first fact of a kind that a check states, against the main reference unless another is named."""
+        return next((facts for _, facts in self.stated(kind, check, reference or self.main)), None)
+
+    def lock(self, reference: str) -> LockFacts | None:
+        """What the lock says of a reference."""
+        return self.first(LockFacts, "references", reference)
+
+    @property
+    def links(self) -> LinkFacts | None:
+        """What the links say."""
+        return self.first(LinkFacts, "references")
+
+    @property
+    def params(self) -> ParamsFacts | None:
+        """The tensors of both sides under the first test configuration."""
+        return self.first(ParamsFacts, "params")
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Tensors that do not change the output."""
+        facts = self.first(InfluenceFacts, "influence")
+        return facts.idle if facts is not None else ()
+
+    @property
+    def init(self) -> InitFacts | None:
+        """How the tensors start."""
+        return self.first(InitFacts, "init")
+
+    @property
+    def flow(self) -> FlowFacts | None:
+        """Gradient flow at t=0."""
+        return self.first(FlowFacts, "gradients")
+
+    @property
+    def subspaces(self) -> list[SubspaceFacts]:
+        """How near a start from data comes to the exact subspace, per set of inputs."""
+        return [facts for _, facts in self.stated(SubspaceFacts, "data_init")]
+
+    @property
+    def bases(self) -> list[tuple[Case, BasisFacts]]:
+        """How near both sides' bases are."""
+        return self.stated(BasisFacts, "data_init")
 
     def tally(self, check: str, reference: str = "") -> str:
-        """How many cases of a check agree, and what became of the others."""
-        pairs = self.findings(check, reference)
-        counts: dict[str, int] = {}
-        for case, finding in pairs:
-            state = self.state(case, finding)
-            counts[state] = counts.get(state, 0) + 1
-        agree = counts.pop("agree", 0)
-        if not pairs:
-            return "no case is planned"
-        rest = "".join(f"; {n}: {state}" for state, n in sorted(counts.items()))
-        return f"{agree} of {len(pairs)} cases agree{rest}"
+        """How many cases of a check agree, and what happened to each of the others."""
+        return tally(self.states(self.findings(check, reference)))
 
-    def state(self, case: Case, finding: Finding | None) -> str:
-        """One case in a word or two."""
-        if finding is None:
-            return "missing"
-        if finding.outcome is Outcome.AGREE:
-            return "agree" if finding.n_compared else "compared nothing"
-        if finding.outcome is Outcome.NOT_APPLICABLE and finding.what:
-            return "the reference cannot answer"
-        if finding.outcome is not Outcome.DIFFER:
-            return "could not be asked"
-        if any(case.id in where for _, where in self.verdict.declared):
-            return "as declared"
-        if any(case == d.case for d in self.verdict.reference_faults):
-            return "reference at fault"
-        return "DIFFERS"
+    def states(self, pairs: Iterable[tuple[Case, Finding | None]]) -> list[State]:
+        """What became of each case."""
+        return [state_of(case, finding, self.verdict) for case, finding in pairs]
+
+    def section(self, checks: tuple[str, ...]) -> str:
+        """The state of a section in one word, the worst of its cases."""
+        return section_word(self.states(pair for check in checks for pair in self.findings(check)))
 
     def way(self, check: str, pattern: str) -> str:
         """``works`` or ``refuses`` where every such case agreed, else ``FAILS``; ``-`` where none is planned."""
         pairs = [(case, f) for case, f in self.findings(check) if fnmatchcase(case.probe, pattern)]
         if not pairs:
             return "-"
-        if any(finding is None or self.state(case, finding) != "agree" for case, finding in pairs):
+        if any(state is not State.AGREE for state in self.states(pairs)):
             return "FAILS"
-        answers = {str(finding.facts.get("answer", "works")) for _, finding in pairs if finding is not None}
-        return ", ".join(sorted({answer.partition(":")[0] for answer in answers}))
+        answers = [finding.facts for _, finding in pairs if finding is not None]
+        return ", ".join(sorted({facts.use if isinstance(facts, Answer) else Use.WORKS for facts in answers}))
 
     @property
     def refusals(self) -> list[tuple[str, str]]:
         """Each way in which the variant refuses to be used, with its message."""
         return sorted(
             {
-                (column, str(finding.facts["answer"]).partition(": ")[2])
+                (column, answer.message)
                 for column, check, pattern in WAYS
-                for case, finding in self.findings(check)
-                if fnmatchcase(case.probe, pattern)
-                and finding is not None
-                and str(finding.facts.get("answer", "")).startswith("refuses: ")
+                for case, answer in self.stated(Answer, check)
+                if fnmatchcase(case.probe, pattern) and answer.use is Use.REFUSES
             }
         )
-
-    def section(self, checks: tuple[str, ...]) -> str:
-        """The state of a section in one word, the worst of its cases."""
-        states = {self.state(case, f) for check in checks for case, f in self.findings(check)}
-        for state, word in (
-            ("DIFFERS", "DIFFERS"),
-            ("missing", "missing"),
-            ("could not be asked", "missing"),
-            ("compared nothing", "missing"),
-            ("as declared", "declared"),
-            ("reference at fault", "ok, reference at fault"),
-            ("agree", "ok"),
-        ):
-            if state in states:
-                return word
-        return "missing"
 
     @property
     def reference_location(self) -> str:
         """``file:line`` of the reference's main object, as the lock check found it."""
-        return str(self.fact("references", "location") or "unknown")
+        lock = self.lock(self.main)
+        return lock.location if lock is not None else "unknown"
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """The findings worth acting on, worst first."""
-        rows = [
-            self._row(d.finding.severity, describe(d.finding), d.case.id)
-            for d in sorted(self.verdict.buggy, key=lambda d: d.case.id)
-        ]
-        rows += [self._row(Severity.MUST_FIX, f"unproven: {why}", case) for case, why in self.verdict.unproven]
-        for decided in self.verdict.reference_faults:
-            text = f"the reference is at fault: {reference_fault(decided.finding)}"
-            rows.append(self._row(Severity.NICE_TO_HAVE, text, decided.case.id))
-        for case, finding in self.findings("references", self.main):
-            if finding is not None and finding.facts.get("author") == "not pinned to a commit":
-                text = "no commit of the authors' code is recorded, so that link is not pinned"
-                rows.append(self._row(Severity.NICE_TO_HAVE, text, case.id))
-        for case in self.planned:
-            found = self.verdict.findings.get(case.id)
-            if found is not None and "nan_on_both_sides" in found.facts:
-                rows.append(self._row(Severity.NICE_TO_HAVE, "NaN on both sides at the same place", case.id))
-        return tuple(sorted(rows, key=lambda row: row.severity is not Severity.MUST_FIX))
+        return rows(self.verdict, self.planned, self.entry.location, self._location_of)
 
-    def _row(self, severity: Severity, text: str, case: str) -> Row:
-        reference = case.split("/")[1] if case.count("/") else ""
-        where = self.fact("references", "location", reference) or self.reference_location
-        return Row(severity, self.name, text, self.entry.location, str(where), case)
+    def _location_of(self, case: str) -> str:
+        lock = self.lock(case.split("/")[1]) if case.count("/") else None
+        return lock.location if lock is not None else self.reference_location
+
+    def must_fix(self) -> list[Row]:
+        """What made the label BUGGY or UNPROVEN."""
+        return [row for row in self.rows if row.severity is Severity.MUST_FIX]
+
+    def nice_to_have(self) -> list[Row]:
+        """What is worth knowing."""
+        return [row for row in self.rows if row.severity is not Severity.MUST_FIX]
 
     def declared(self, scope: bool) -> list[tuple[Deviation, tuple[str, ...]]]:
-        """Declared deviations, or the scope cuts among them."""
-        return [(d, where) for d, where in self.verdict.declared if d.scope is scope]
+        """Declared deviations, or the scope cuts among them; those of equal words are one."""
+        merged: dict[tuple[str, ...], tuple[Deviation, tuple[str, ...]]] = {}
+        for deviation, where in self.verdict.declared:
+            if deviation.scope is scope:
+                words = (deviation.what, deviation.why, deviation.link, str(deviation.by_default))
+                first, known = merged.get(words, (deviation, ()))
+                merged[words] = (first, known + where)
+        return list(merged.values())
 
 
-def describe(finding: Finding) -> str:
-    """A difference in words that are the same on every machine: figures stay in the raw evidence."""
-    if finding.numeric:
-        return f"{finding.what} differs beyond the limit (figures: reproduce the case)"
-    return f"{finding.what}: got {finding.got}, want {finding.want}"
-
-
-def reference_fault(finding: Finding) -> str:
-    """What the reference does wrong, in words."""
-    if "at_fault" in finding.facts:
-        return str(finding.facts["at_fault"])
-    if finding.fault is Fault.REFERENCE:
-        return (
-            "at this point it gives NaN, or another answer after a nudge of a few roundings, so it states nothing "
-            f"(seen in: {finding.what})"
-        )
-    told = describe(finding)
-    return f"the closed form agrees with the subject, not with it ({told})"
-
-
-def label_counts(views: tuple[View, ...]) -> str:
+def label_counts(views: tuple[CardView, ...]) -> str:
     """``4 CORRECT, 1 BUGGY``, the worst first."""
     counts = {label: sum(v.verdict.label is label for v in views) for label in Label}
     return ", ".join(f"{n} {label}" for label, n in counts.items() if n) or "nothing audited"

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
+from conformance.running import children
 from conformance.running.evidence import Evidence
 
 
 class Progress:
-    """A counter on standard error."""
+    """A counter of findings on standard error, a line for every fiftieth where that is no terminal."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -23,7 +24,7 @@ class Progress:
         print(f"{total} cases; importing the references takes a few seconds", file=sys.stderr)
 
     def step(self, done: int) -> None:
-        """One more finding."""
+        """``done`` findings are here."""
         if self.live:
             print(f"\r{done}/{self.total or '?'}", end="", file=sys.stderr, flush=True)
         elif done and done % 50 == 0:
@@ -36,9 +37,10 @@ class Progress:
 
 
 class Background:
-    """A call that runs while this thread imports what it needs to judge. Leaving the context waits for it.
+    """A call that runs while this thread imports what it needs to judge.
 
-    A process that were left behind would go on writing where the next run reads.
+    Leaving the context waits for it: a process that were left behind would go on writing where the next run reads.
+    Leaving it by an error ends the call's children first, so that a mistyped name need not wait for them.
     """
 
     def __init__(self, call: Callable[[], Evidence]) -> None:
@@ -49,7 +51,10 @@ class Background:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+        while kind is not None and self._thread.is_alive():
+            children.end_all()  # again and again: the call may be about to start one
+            self._thread.join(timeout=0.05)
         self._thread.join()
 
     def _run(self, call: Callable[[], Evidence]) -> None:

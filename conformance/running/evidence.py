@@ -12,7 +12,7 @@ from typing import Any
 
 from conformance.nouns.finding import Finding
 
-FORMAT = 2
+FORMAT = 3
 ENVIRONMENT = "environment.json"
 
 
@@ -94,7 +94,7 @@ def gather(rows: Iterable[dict[str, Any]], nonce: str = "") -> Evidence:
     for row in body:
         try:
             finding = Finding.from_json(row)
-        except (TypeError, ValueError, AttributeError):
+        except (TypeError, ValueError, AttributeError, KeyError):
             return Evidence(findings, "the evidence is damaged: a row is no finding")
         if finding.case in findings:
             return Evidence(findings, f"two findings for {finding.case}")

@@ -30,9 +30,10 @@ def _run_pinned(planned: Planned, trial: Trial) -> Finding:
     except Exception as error:
         if why := _declared(planned, str(error)):
             if problem := _silent(trial):
-                return raised(trial.case, problem)
-            return Finding(trial.case, Outcome.NOT_APPLICABLE, what=why, got=in_words(error), want="an answer")
-        return Finding(trial.case, Outcome.ERROR, what="could not ask", got=in_words(error), want="an answer")
+                return raised(trial.case, problem, expected="a finite output: only the reference cannot answer here")
+            return Finding(trial.case, Outcome.NOT_APPLICABLE, what=why, got=in_words(error), want="a value")
+        told = in_words(error)
+        return Finding(trial.case, Outcome.ERROR, what="the case could not be measured", got=told, want="a result")
 
 
 def _declared(planned: Planned, text: str) -> str:

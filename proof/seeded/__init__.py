@@ -1,1 +1,1 @@
-"""The museum: deliberately wrong variants that the harness must catch, and correct re-writings that it must not."""
+"""Seeded faults, which the harness must detect, and correct rewrites, which it must accept."""

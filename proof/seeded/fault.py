@@ -1,4 +1,4 @@
-"""What is shown in the museum: a wrong variant with the check that must kill it, or a correct one that must live."""
+"""A seeded fault with the check that must detect it, or a correct rewrite that must pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exhibits of IA3, HRA and ROAD, and what half precision brings out in every family."""
+"""Seeded faults of IA3, HRA and ROAD, and what half precision brings out in every family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exhibits of what users do besides calling a layer: configure, detach, save and load, merge, use several layers."""
+"""Seeded faults of the lifecycle: configure, detach, save and load, merge, several layers."""
 
 from __future__ import annotations
 

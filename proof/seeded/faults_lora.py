@@ -1,4 +1,4 @@
-"""Exhibits of LoRA, and what once got past the harness."""
+"""Seeded faults of LoRA, and what once got past the harness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exhibits of the other low-rank methods: DoRA, PiSSA, DeLoRA, EVA."""
+"""Seeded faults of the other low-rank methods: DoRA, PiSSA, DeLoRA, EVA."""
 
 from __future__ import annotations
 

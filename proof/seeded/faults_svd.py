@@ -1,4 +1,4 @@
-"""Exhibits of the SVD-steering family."""
+"""Seeded faults of the SVD-steering family."""
 
 from __future__ import annotations
 

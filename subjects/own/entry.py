@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from conformance.nouns.entry import Entry, Options
-from refs.reference import Method
+from conformance.nouns.entry import Entry
+from refs.reference import Method, Options
 from refs.registry import METHODS
 from subjects.own.attached import attached, lifecycle_of, ranks_of, stacked, starts_of
 from variants.registry import by_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conformance.nouns.finding import RAISED
 from conformance.nouns.verdict import Deviation
 from subjects.own.entry import row, sets
 
@@ -31,7 +32,7 @@ HRA = row(
             link=PEFT_HRA,
             by_default=False,
             scope=True,
-            shows=("it raised",),
+            shows=(str(RAISED),),
         ),
         Deviation(
             cases="*:hra/init/*-gram_schmidt",

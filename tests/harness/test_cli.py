@@ -69,7 +69,7 @@ def test_a_case_that_gave_no_answer(
     """A case that crashed would be missing from the evidence, and the status be 0."""
     only(answers, "sound")
     del answers[toys.ODD.id]
-    arguments = [command, "--entries", f"{TOYS}:ONE"]
+    arguments = [command, "--entries", f"{TOYS}:ONE", *(["--reports", "reports"] if command == "run" else [])]
     assert [cli.main(arguments) for _ in range(2)] == [1, 1]
     said = capsys.readouterr()
     assert ("GATE: sound is UNPROVEN" in said.err) is (command == "run")
@@ -90,13 +90,25 @@ def test_a_run_writes_the_reports_and_is_shut_until_they_are_committed(
     here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The committed cards could be others than those of the run, or a right run never pass."""
+    subprocess.run(["git", "init", "-q", "."], check=True)
     only(answers, "sound")
     assert cli.main(["run", "--entries", f"{TOYS}:ONE"]) == 1
     assert "GATE: reports/sound.md is out of date" in capsys.readouterr().err
     assert json.loads((here / "reports" / "results.json").read_text())["variants"]["sound"]["verdict"] == "CORRECT"
+    subprocess.run(["git", "add", "reports"], check=True)
     assert cli.main(["run", "--entries", f"{TOYS}:ONE"]) == 0
+
+
+def test_a_run_outside_git_compares_with_the_cards_that_are_there(
+    here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would ask for a commit where nothing can be committed, or pass a verdict that got worse."""
+    only(answers, "sound")
+    arguments = ["run", "--entries", f"{TOYS}:ONE", "--reports", "cards"]
+    assert cli.main(arguments) == 0
+    assert "GATE" not in capsys.readouterr().err
     answers[toys.ODD.id] = differ(toys.ODD)
-    assert cli.main(["run", "--entries", f"{TOYS}:ONE"]) == 1
+    assert cli.main(arguments) == 1
     assert "GATE: sound went from CORRECT to BUGGY" in capsys.readouterr().err
 
 
@@ -128,7 +140,8 @@ def test_one_case_tells_its_figures(
     case = next(c for c, f in answers.items() if f.outcome is Outcome.DIFFER and f.numeric and f.where)
     assert cli.main(["audit", "--entries", f"{TOYS}:BOTH", "--case", case]) == 1
     said, found = capsys.readouterr().out, answers[case]
-    for text in (case, found.where, f"got {found.got}", f"want {found.want}", f"limit {found.limit:.3g}", "toys.py:"):
+    got, want = f"got        {found.got}   (subject: shifted, ", f"want       {found.want}   (reference: peft:gate)"
+    for text in (case, found.where, got, want, f"limit {found.limit:.3g}", "toys.py:"):
         assert text in said
 
 

@@ -32,14 +32,15 @@ def test_an_unknown_variant(
     """A misspelt variant would be audited as nobody, and pass."""
     said = refused(capsys, command, "loar")
     assert said.splitlines()[-1].startswith("conformance: variant: got 'loar', want one of lora, ")
-    assert "conformance list" in said
+    assert "Did you mean 'lora'? See `conformance list`." in said
 
 
 @pytest.mark.parametrize(
     ("case", "want"),
     [
-        ("sound/peft:gate/params/t0-f32+bf16-in12", "want a planned case, such as sound/peft:gate/params/t0-f32+bf16"),
-        ("sound/nonsense", "want a planned case"),
+        (f"{toys.ODD.id}x", f"Did you mean '{toys.ODD.id}'?"),
+        ("sound/nonsense", "want a planned case: VARIANT/REFERENCE/CHECK/CONFIGURATION, such as 'sound/peft:gate/for"),
+        ("sound", "such as 'sound/peft:gate/forward/perturbed-f64-"),
         ("nobody/peft:gate/params/plain", "got 'nobody', want one of sound"),
         ("", "got '', want a planned case"),
     ],
@@ -53,7 +54,8 @@ def test_an_unknown_case(
 
 def test_a_case_of_another_variant(here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str]) -> None:
     """A case would be looked for under a variant that it is not of."""
-    assert "--case: got" in refused(capsys, "audit", "lora", "--case", toys.ODD.id)
+    case = "dora/peft:dora/forward/perturbed-f64-in12-out20-r4-alpha6-bias-batch5"
+    assert "want a planned case of lora" in refused(capsys, "audit", "lora", "--case", case)
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5", "", "\N{SUPERSCRIPT TWO}"])
@@ -71,7 +73,8 @@ def test_entries_that_are_none(
     here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str], command: str, place: str
 ) -> None:
     """A misspelt place would audit the roster, or nobody."""
-    said = refused(capsys, command, "--entries", place)
+    elsewhere = ["--reports", "reports"] if command == "run" else []
+    said = refused(capsys, command, "--entries", place, *elsewhere)
     assert f"--entries: got {place!r}" in said or "--entries: got a " in said
     assert "want MODULE:ATTRIBUTE" in said
 
@@ -94,3 +97,43 @@ def test_committed_results_that_cannot_be_read(
     (here / "reports").mkdir()
     (here / "reports" / "results.json").write_text("{")
     assert "Restore it from git, or delete it." in refused(capsys, "run")
+
+
+def test_a_run_outside_git_without_a_folder_for_its_cards(
+    here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would write its cards into whatever folder somebody happens to be in."""
+    said = refused(capsys, "run", "--entries", f"{TOYS}:ONE")
+    assert f"got {here}, which is no git checkout" in said
+    assert "--reports DIR" in said
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "soon", ""])
+@pytest.mark.parametrize("command", ["run", "audit"])
+def test_a_limit_that_is_none(capsys: pytest.CaptureFixture[str], command: str, minutes: str) -> None:
+    """A run would end before it began, or never."""
+    assert "want a number of minutes above 0" in refused(capsys, command, f"--limit={minutes}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("adit",), "Did you mean 'audit'?"),
+        (("list", "lora", "--check", "forwrad"), "Did you mean 'forward'?"),
+        (("audit", "--case", "lora/peft:lora/grads/x"), "--case: got check 'grads', want one of references, params"),
+        (("audit", "--case", "lroa/peft:lora/gradients/x"), "Did you mean 'lora'?"),
+        (("audit", "DoRA"), "Did you mean 'dora'?"),
+        (("cost", "peesa"), "Did you mean 'pissa'?"),
+    ],
+)
+def test_a_slip_of_the_pen_is_answered_with_what_was_meant(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], meant: str
+) -> None:
+    """Somebody would look for a name in a list of twenty."""
+    assert meant in refused(capsys, *arguments)
+
+
+def test_nothing_is_suggested_where_nothing_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    """A suggestion would be noise."""
+    assert "Did you mean" not in refused(capsys, "audit", "xyzzyx")

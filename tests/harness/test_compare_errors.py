@@ -57,7 +57,7 @@ def test_the_limit_is_the_stated_one() -> None:
 def test_another_dtype_differs_even_when_it_is_better() -> None:
     """A subject that silently answers in float32 would pass for being more exact."""
     found = no_less_exact(off(0).float(), off(0), truth(), "y")
-    assert (found.agrees, found.what) == (False, "y: dtype")
+    assert (found.agrees, str(found.compared)) == (False, "y: dtype")
 
 
 def test_another_shape_differs() -> None:

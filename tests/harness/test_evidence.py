@@ -8,7 +8,27 @@ from pathlib import Path
 import pytest
 
 from conformance.judging.judge import judge
-from conformance.nouns.finding import Fault, Finding, Outcome, Severity
+from conformance.nouns.facts import (
+    KINDS,
+    Answer,
+    BasisFacts,
+    Facts,
+    FlowFacts,
+    InfluenceFacts,
+    InitFacts,
+    InitialValue,
+    LinkFacts,
+    LockFacts,
+    ParamsFacts,
+    Pinned,
+    SidePair,
+    StepFacts,
+    SubspaceFacts,
+    TensorFacts,
+    TensorPair,
+    Use,
+)
+from conformance.nouns.finding import Compared, Fault, Finding, Outcome, Severity
 from conformance.nouns.verdict import Label
 from conformance.running import evidence
 from tests.harness.world import FORWARD, NEEDED, PLAN, agree, differ, sound
@@ -29,15 +49,66 @@ def label(path: Path) -> Label:
     return verdict.label
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+FACTS: tuple[Facts | None, ...] = (
+    None,
+    LockFacts("a.py:1 (A)", "MINOR", ("a.py::A: comments changed",), 3, 2, "1.0", "MIT", "https://example.org"),
+    LinkFacts(Pinned.NOT_ARXIV, Pinned.NO_COMMIT, "https://example.org"),
+    ParamsFacts(
+        (
+            TensorPair("A", TensorFacts("4x12", "float32", "yes", "parameter"), None),
+            TensorPair("B", None, TensorFacts("20x4", "float32", "no", "buffer")),
+        ),
+        128,
+        80,
+    ),
+    InfluenceFacts(("A",)),
+    InitFacts((InitialValue("A", "random"), InitialValue("B", "constant")), True, False),
+    FlowFacts((SidePair("A", "dead", "live"),)),
+    StepFacts("bf16", "default", "32 -> 16", (SidePair("A", "survives", "lost"),)),
+    SubspaceFacts("gap", "at most 1e-05", "between 0.01 and 0.1"),
+    BasisFacts("at most 1e-05"),
+    Answer(Use.REFUSES, "AdapterError: no", "a plain layer"),
+)
+
+
+@pytest.mark.parametrize("facts", FACTS, ids=lambda facts: type(facts).__name__)
+def test_what_is_written_is_read_back(tmp_path: Path, facts: Facts | None) -> None:
     """A finding would change on its way through the file."""
     full = Finding(
         *(FORWARD.id, Outcome.DIFFER, 7, "y", 1e-3, 2.5e-13, "[0, 1]", "1\n|2", "ü", True),
-        *(Fault.REFERENCE, Severity.NICE_TO_HAVE, {"flow": {"A": ["dead", "live"]}}),
+        *(Fault.REFERENCE, Severity.NICE_TO_HAVE, facts, (Compared("y"), Compared("y", "dtype")), (Compared("y"),), 3),
     )
     path = tmp_path / "evidence.jsonl"
     evidence.write(path, [full])
     assert evidence.read(path) == evidence.Evidence({FORWARD.id: full})
+
+
+def test_every_kind_of_fact_is_tried() -> None:
+    """A new kind of fact would not be among those that the test above writes and reads."""
+    assert {type(facts) for facts in FACTS} == {*KINDS.values(), type(None)}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"kind": "flow"},
+        {"kind": "riddle", "is": {}},
+        {"kind": "influence", "is": {"idle": "A"}},
+        {"kind": "influence", "is": {"idle": [3]}},
+        {"kind": "influence", "is": {"idle": [], "more": 1}},
+        {"kind": "influence", "is": {}},
+        {"kind": "answer", "is": {"use": "perhaps"}},
+        {"kind": "flow", "is": {"tensors": [{"name": "A"}]}},
+        [],
+        "flow",
+    ],
+)
+def test_data_that_are_no_fact(file: Path, data: object) -> None:
+    """A damaged fact would reach the card, or end the judge with a traceback."""
+    lines = file.read_text().splitlines()
+    lines[1] = json.dumps({**json.loads(lines[1]), "facts": data})
+    file.write_text("\n".join(lines))
+    assert "no finding" in evidence.read(file).broken
 
 
 def test_a_whole_file_is_trusted(file: Path) -> None:

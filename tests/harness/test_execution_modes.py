@@ -10,6 +10,7 @@ import pytest
 from conformance.checks.check import Check
 from conformance.checks.use import execution_modes
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import Answer, Use
 from conformance.nouns.finding import Finding, Outcome
 from conformance.planning.plan import Planned, make_plan
 from conformance.running.run import run_case
@@ -45,7 +46,7 @@ def test_every_way_works_for_a_sound_variant() -> None:
     for way, finding in found:
         assert finding.outcome is Outcome.AGREE, finding.message()
         assert finding.n_compared > 20, (way, finding.n_compared)
-        assert finding.facts["answer"] == "works"
+        assert finding.facts == Answer(Use.WORKS)
 
 
 def test_options_are_traced_too() -> None:
@@ -79,7 +80,7 @@ def test_wrong_variant_is_killed(seeded: Seeded) -> None:
     first = next((f for _, f in findings(entry_of(seeded)) if f.outcome is not Outcome.AGREE), None)
     assert first is not None, "no case differs"
     assert first.outcome is Outcome.DIFFER, first.message()
-    assert (first.what == "it raised") == seeded.raises, first.message()
+    assert first.raised == seeded.raises, first.message()
 
 
 def test_seeded_faults_are_right_in_the_other_ways() -> None:
@@ -104,7 +105,7 @@ def test_an_error_is_the_subjects_and_is_told() -> None:
     case = next(case for case in planned(wrong) if case.probe.special == "pickle")
     finding = run_case(case)
     assert finding.outcome is Outcome.DIFFER
-    assert finding.facts == {"way": "pickle", "answer": "raises RuntimeError: not today"}
+    assert finding.facts == Answer(Use.RAISES, "RuntimeError: not today")
 
 
 def test_many_models_are_compiled_in_one_process() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from conformance.judging.judge import judge
-from conformance.nouns.finding import Fault, Finding, Outcome
+from conformance.nouns.finding import Compared, Fault, Finding, Outcome
 from conformance.nouns.verdict import Label
 from tests.harness.world import FORWARD, NEEDED, PARAMS, PLAN, WIDE, WITNESS, agree, deviation, differ, sound, verdict
+
+DTYPE, SHAPE = Compared("g", "dtype"), Compared("g", "shape")
 
 
 @pytest.mark.parametrize(
@@ -83,18 +85,26 @@ def test_one_deviation_by_default_among_several_makes_it_partial() -> None:
 
 @pytest.mark.parametrize(
     ("differs", "label"),
-    [(["g: dtype"], Label.CORRECT), (["g: dtype", "g: shape"], Label.BUGGY), (["g: shape"], Label.BUGGY)],
+    [((DTYPE,), Label.CORRECT), ((DTYPE, SHAPE), Label.BUGGY), ((SHAPE,), Label.BUGGY)],
 )
-def test_a_deviation_excuses_only_what_it_says_differs(differs: list[str], label: Label) -> None:
+def test_a_deviation_excuses_only_what_it_says_differs(differs: tuple[Compared, ...], label: Label) -> None:
     """A declared dtype would excuse a wrong shape in the same case."""
     declared = deviation("*/wide", shows=("*: dtype",))
-    assert verdict(sound(differ(WIDE, facts={"differs": differs})), [declared]).label is label
+    assert verdict(sound(differ(WIDE, differing=differs)), [declared]).label is label
 
 
 def test_a_witness_to_something_else() -> None:
     """A closed form of the output would acquit a subject whose gradients differ."""
-    for differs, label in ((["output: shape"], Label.CORRECT), (["output", "the caller's x"], Label.BUGGY)):
-        assert verdict(sound(differ(FORWARD, facts={"differs": differs}))).label is label
+    shape, more = Compared("output", "shape"), (Compared("output"), Compared("the caller's x"))
+    for differs, label in (((shape,), Label.CORRECT), (more, Label.BUGGY)):
+        assert verdict(sound(differ(FORWARD, differing=differs))).label is label
+
+
+def test_a_difference_that_names_nothing() -> None:
+    """A check that forgot to say what differs would be covered by every deviation and acquitted by every witness."""
+    nameless = Finding(FORWARD.id, Outcome.DIFFER, 20, "gradient of A")
+    assert nameless.differing == (Compared("gradient of A"),)
+    assert verdict(sound(nameless)).label is Label.BUGGY
 
 
 def test_a_fault_that_the_check_saw_in_the_reference() -> None:

@@ -110,7 +110,7 @@ def test_a_subject_that_raises_is_at_fault() -> None:
         raise RuntimeError("no")
 
     found = run_case(one(entry=replace(toys.SOUND, build=build)))
-    assert (found.outcome, found.what, found.got) == (Outcome.DIFFER, "it raised", "RuntimeError: no")
+    assert (found.outcome, found.raised, found.got) == (Outcome.DIFFER, True, "RuntimeError: no")
 
 
 def test_a_reference_that_raises_proves_nothing() -> None:

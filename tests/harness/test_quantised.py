@@ -10,12 +10,26 @@ from torch import nn
 
 from conformance.checks.check import Check
 from conformance.checks.use import quantised
-from conformance.checks.use.packed import KINDS, bits, dequantised, offers, packed, quietly
+from conformance.checks.use.packed import (
+    AVX512,
+    CALLED,
+    KINDS,
+    bits,
+    change_one_scale,
+    dequantised,
+    is_rewritten,
+    offers,
+    packed,
+    quietly,
+    rewritten,
+)
 from conformance.nouns.entry import Entry
-from conformance.nouns.finding import Finding, Outcome
+from conformance.nouns.facts import Answer, Use
+from conformance.nouns.finding import Compared, Finding, Outcome
 from conformance.planning.plan import make_plan
 from conformance.running.run import run_case
 from proof.seeded.fault import Seeded
+from proof.seeded.faults import evaluated
 from proof.seeded.faults.codes import SEEDED_FAULTS, LoRARefusesCodes
 from proof.seeded.registry import entry_of
 from refs.reference import Live
@@ -49,8 +63,8 @@ def test_methods_that_leave_the_weight_alone_work(name: str) -> None:
     """Else QLoRA and its relatives would be refused, or computed on something else than what the codes stand for."""
     for finding in findings(entry(name)):
         assert finding.outcome is Outcome.AGREE, finding.message()
-        assert finding.facts["answer"] == "works"
-        assert finding.facts["beside"] == "its own quantised layer"
+        beside = "a plain layer" if AVX512 in finding.case else "its own quantised layer"
+        assert (finding.facts.use, finding.facts.compared_with) == (Use.WORKS, beside)
         assert finding.n_compared > 1000
 
 
@@ -59,8 +73,12 @@ def test_methods_that_replace_the_weight_refuse(name: str) -> None:
     """Else a residual would be written over the codes."""
     for finding in findings(entry(name)):
         assert finding.outcome is Outcome.AGREE, finding.message()
-        assert finding.facts["answer"].startswith("refuses: AdapterError: ")
-        assert {"what the refusal says", "layer after the refusal", "weight after the refusal"} <= set(finding.asked)
+        assert isinstance(finding.facts, Answer)
+        assert finding.facts.use is Use.REFUSES
+        assert finding.facts.message.startswith("AdapterError: ")
+        assert {"what the refusal says", "layer after the refusal", "weight after the refusal"} <= {
+            thing.name for thing in finding.asked
+        }
 
 
 def test_a_promise_is_held() -> None:
@@ -94,15 +112,15 @@ def test_a_refusal_is_clear_and_leaves_the_layer_alone(variant: type[PiSSA], wha
     """Else any crash would pass for a refusal."""
     first = findings(entry_for(variant, like=entry("pissa")))[0]
     assert first.outcome is Outcome.DIFFER
-    assert first.differing == (what,)
+    assert first.differing == (Compared(what),)
 
 
-@pytest.mark.parametrize("seeded", SEEDED_FAULTS, ids=lambda seeded: seeded.name)
+@pytest.mark.parametrize("seeded", [*SEEDED_FAULTS, *evaluated.SEEDED_FAULTS], ids=lambda seeded: seeded.name)
 def test_wrong_variant_is_killed(seeded: Seeded) -> None:
     """Else an adapter that takes codes for weights would be called correct."""
     first = next(f for f in findings(promising(entry_of(seeded))) if f.outcome is not Outcome.AGREE)
     assert first.outcome is Outcome.DIFFER, first.message()
-    assert (first.what == "it raised") == seeded.raises, first.message()
+    assert first.raised == seeded.raises, first.message()
 
 
 def test_a_formula_without_a_life_is_not_asked() -> None:
@@ -138,3 +156,44 @@ def test_where_peft_has_a_quantised_layer() -> None:
     mains = {entry.name: entry.method.main for entry in ENTRIES if entry.method is not None}
     having = {name for name, main in mains.items() if isinstance(main, Live) and offers(main.objects)}
     assert having == {"lora", "eva", "dora", "pissa", "ia3", "ia3_ff", "road"}
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_a_layer_called_before_has_the_same_codes_and_rounded_scales(kind: str) -> None:
+    """Else the probe of a rewritten layer would ask about another weight, or about a layer that is not rewritten."""
+    torch.manual_seed(0)
+    plain = nn.Linear(64, 128)
+    fresh, called = packed(plain, kind), packed(plain, kind + CALLED)
+    assert (is_rewritten(fresh), is_rewritten(called)) == (False, True)
+    one, two = bits(fresh), bits(called)
+    assert is_rewritten(called)  # and looking at it leaves it so
+    assert torch.equal(one["weight"], two["weight"])
+    assert torch.equal(one["scales"].to(torch.bfloat16).float(), two["scales"])
+    assert torch.equal(one["bias"], two["bias"])
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_a_called_layer_multiplies_with_what_its_codes_stand_for(kind: str) -> None:
+    """Else an adapter on it would be compared with the truth of another layer."""
+    torch.manual_seed(0)
+    layer = packed(nn.Linear(64, 128), kind + CALLED).eval()
+    x = torch.randn(16, 64)
+    with torch.no_grad(), rewritten():
+        y = layer(x)
+    exact = x.double() @ dequantised(layer).T + layer.bias.double()
+    assert (y.double() - exact).square().mean().sqrt() < 2 * torch.finfo(
+        torch.bfloat16
+    ).eps * exact.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4", "int8"])
+def test_another_scale_is_another_weight(kind: str) -> None:
+    """Else the base that must be refused would be the right one."""
+    torch.manual_seed(0)
+    layer = packed(nn.Linear(64, 128), kind)
+    numbers, codes = dequantised(layer).clone(), bits(layer)["weight"]
+    change_one_scale(layer)
+    changed = dequantised(layer) != numbers
+    assert changed[0].any()
+    assert not changed[1:].any()
+    assert torch.equal(bits(layer)["weight"], codes)

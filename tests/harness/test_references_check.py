@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from conformance.checks.tensors import references
+from conformance.nouns.facts import LinkFacts, LockFacts, Pinned
 from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.verdict import Label
 from conformance.planning.plan import make_plan
@@ -47,10 +48,22 @@ def source_changed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return change
 
 
+def lock_of(finding: Finding) -> LockFacts:
+    """The facts of the lock."""
+    assert isinstance(finding.facts, LockFacts)
+    return finding.facts
+
+
+def links_of(finding: Finding) -> LinkFacts:
+    """The facts of the links."""
+    assert isinstance(finding.facts, LinkFacts)
+    return finding.facts
+
+
 def test_the_locked_reference() -> None:
     """No variant could be proven."""
     found = ask(toys.METHOD, "lock")
-    assert (found.outcome, found.facts["drift"], found.facts["drifted"]) == (Outcome.AGREE, "NONE", [])
+    assert (found.outcome, lock_of(found).drift, lock_of(found).drifted) == (Outcome.AGREE, "NONE", ())
     assert found.n_compared == 2
 
 
@@ -58,8 +71,8 @@ def test_a_reworded_reference_still_proves(source_changed: Callable[..., None]) 
     """A comment in the reference would cost every verdict, or not be told."""
     source_changed("sha256")
     found = ask(toys.METHOD, "lock")
-    assert (found.outcome, found.facts["drift"]) == (Outcome.AGREE, "MINOR")
-    assert found.facts["drifted"] == ["peft/tuners/ia3/layer.py::Linear: comments or formatting changed"]
+    assert (found.outcome, lock_of(found).drift) == (Outcome.AGREE, "MINOR")
+    assert lock_of(found).drifted == ("peft/tuners/ia3/layer.py::Linear: comments or formatting changed",)
 
 
 def test_another_reference_makes_it_unproven(
@@ -68,7 +81,7 @@ def test_another_reference_makes_it_unproven(
     """A verdict would stand that was measured against another reference than the locked one."""
     source_changed("sha256", "meaning_sha256")
     found = ask(toys.METHOD, "lock")
-    assert (found.outcome, found.facts["drift"]) == (Outcome.ERROR, "MAJOR")
+    assert (found.outcome, lock_of(found).drift) == (Outcome.ERROR, "MAJOR")
     evidence = {k: f for k, f in toy_findings.items() if k.startswith("sound/")} | {found.case: found}
     (view,) = report.judged(toys.ONE, Evidence(evidence))
     assert view.verdict.label is Label.UNPROVEN
@@ -119,14 +132,14 @@ def test_a_malformed_link_to_the_paper(number: str) -> None:
     """A card would send its reader to a page that is not the paper."""
     found = ask(replace(toys.METHOD, paper=Paper(number, "A gate")), "links")
     assert found.outcome is Outcome.ERROR
-    assert "not an arXiv link" in found.facts["paper"]
+    assert links_of(found).paper is Pinned.NOT_ARXIV
 
 
 @pytest.mark.parametrize("title", ["", "  "])
 def test_a_paper_without_a_title(title: str) -> None:
     """The link could not be held against the page that it serves."""
     found = ask(replace(toys.METHOD, paper=Paper("2205.05638", title)), "links")
-    assert (found.outcome, found.facts["paper"]) == (Outcome.ERROR, "no title")
+    assert (found.outcome, links_of(found).paper) == (Outcome.ERROR, Pinned.NO_TITLE)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +163,7 @@ def test_a_paper_without_a_title(title: str) -> None:
 def test_a_malformed_link_to_the_authors_code(change: dict[str, str]) -> None:
     """A card would point at code that moves, or at none."""
     found = ask(with_author(**change), "links")
-    assert (found.outcome, found.facts["author"]) == (Outcome.ERROR, "malformed link")
+    assert (found.outcome, links_of(found).author) == (Outcome.ERROR, Pinned.MALFORMED)
 
 
 def test_a_malformed_link_makes_it_unproven(toy_findings: dict[str, Finding]) -> None:

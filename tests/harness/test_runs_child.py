@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
 import pytest
 
 from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Outcome
 from conformance.nouns.verdict import Label
 from conformance.planning.plan import make_plan
 from conformance.reporting import report
 from conformance.running import collect
 from conformance.running.collect import in_a_child
 from conformance.running.evidence import Evidence, header
+from conformance.running.limits import GIVE_UP_AFTER, Deadline
 from tests.harness import toys
 
 HERE = "tests.harness.toys"
@@ -36,7 +39,7 @@ def test_a_sound_run() -> None:
     steps: list[int] = []
     found = in_a_child((), None, steps.append, entries=f"{HERE}:ONE")
     assert labels(toys.ONE, found) == [Label.CORRECT]
-    assert steps[:3] == [0, 1, 2]
+    assert steps == list(range(1, len(make_plan(toys.ONE)) + 1))
 
 
 @pytest.mark.parametrize(
@@ -77,12 +80,66 @@ def test_a_case_that_ends_one_of_two_workers(which: str, entries: tuple[Entry, .
     assert labels(entries, found) == [Label.UNPROVEN, Label.UNPROVEN]
 
 
+def errors(found: Evidence) -> list[str]:
+    """What is said of the cases that gave no answer."""
+    return [f"{f.what}: {f.got}" for f in found.findings.values() if f.outcome is Outcome.ERROR]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_case_that_hangs(workers: int) -> None:
-    """A case that never ends would never be UNPROVEN."""
-    found = run("HUNG", limit=12, workers=workers)
-    assert found.broken == "a case hung for more than 12 s"
-    assert labels(toys.HUNG, found) == [Label.UNPROVEN, Label.UNPROVEN]
+    """A case that never ends would never be UNPROVEN, or take the cases after it with it."""
+    found = run("HUNG", limit=10, workers=workers)
+    assert found.broken == ""
+    assert set(found.findings) == {planned.case.id for planned in make_plan(toys.HUNG)}
+    assert errors(found) == ["no answer: nothing within 10 s"]
+    assert found.findings[f"hanging/{toys.ODD_CASE}"].outcome is Outcome.ERROR
+
+
+def test_a_variant_that_hangs_in_every_case_is_given_up() -> None:
+    """It would cost a minute for each of its cases."""
+    steps: list[int] = []
+    found = in_a_child((), None, steps.append, entries=f"{HERE}:STUCK", limit=6)
+    plan = [planned.case for planned in make_plan(toys.STUCK)]
+    own = sum(case.variant == "stuck" for case in plan)
+    given_up = ["not asked: stuck given up after 3 cases that hung or crashed"] * (own - GIVE_UP_AFTER)
+    assert given_up
+    assert errors(found) == ["no answer: nothing within 6 s"] * GIVE_UP_AFTER + given_up
+    assert set(found.findings) == {case.id for case in plan}
+    assert (steps, steps[-1]) == (sorted(steps), len(plan))
+
+
+def test_a_run_that_reaches_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured in an hour would be lost, or what was not measured pass."""
+    over: list[int] = []
+
+    class AfterThree(Deadline):
+        @property
+        def left(self) -> float:
+            return 0.0 if over else math.inf
+
+    def count(done: int) -> None:
+        if done == 3:
+            over.append(done)
+
+    monkeypatch.setattr(collect, "Deadline", AfterThree)
+    found = in_a_child((), None, count, entries=f"{HERE}:STUCK", minutes=7)
+    plan = [planned.case.id for planned in make_plan(toys.STUCK)]
+    answered = [case for case, f in found.findings.items() if f.outcome is Outcome.AGREE]
+    assert len(answered) >= 3
+    assert answered == plan[: len(answered)]
+    late = "not asked: the run reached its limit of 7 minutes before this case"
+    assert errors(found) == [late] * (len(plan) - len(answered))
+    assert found.broken == ""
+    (_, stuck) = (view.verdict for view in report.judged(toys.STUCK, found))
+    assert stuck.label is Label.UNPROVEN
+    assert any("the run reached its limit of 7 minutes before this case" in why for _, why in stuck.unproven)
+
+
+def test_a_run_that_reaches_its_limit_before_it_began() -> None:
+    """A run without a single answer would pass for one of which nothing was asked."""
+    found = in_a_child((), None, lambda done: None, entries=f"{HERE}:ONE", minutes=0.001)
+    assert found.broken == "the run reached its limit of 0.001 minutes before the first case"
+    assert labels(toys.ONE, found) == [Label.UNPROVEN]
 
 
 def test_entries_that_cannot_be_imported() -> None:

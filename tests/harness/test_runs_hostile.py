@@ -49,13 +49,13 @@ def test_both_ways_to_run_agree_byte_for_byte_in_a_hostile_folder(hostile: Path)
     assert (audit.returncode, audit.stderr.count("Traceback")) == (0, 0), audit.stderr
     before = {path.name: path.read_bytes() for path in (hostile / "reports").iterdir()}
     assert before["sound.md"].startswith(b"# sound: CORRECT\n")
-    run = conformance(hostile, "run", "--entries", f"{TOYS}:ONE", "--workers", "1")
+    run = conformance(hostile, "run", "--reports", "reports", "--entries", f"{TOYS}:ONE", "--workers", "1")
     assert (run.returncode, "GATE" in run.stderr) == (0, False), run.stdout + run.stderr
     assert {path.name: path.read_bytes() for path in (hostile / "reports").iterdir()} == before
 
 
 def test_an_empty_plan_shuts_the_gate(tmp_path: Path) -> None:
     """An empty roster would exit with 0, as an empty parametrisation does."""
-    run = conformance(tmp_path, "run", "--entries", f"{TOYS}:NOBODY", "--workers", "1")
+    run = conformance(tmp_path, "run", "--reports", "reports", "--entries", f"{TOYS}:NOBODY", "--workers", "1")
     assert run.returncode == 1
     assert "GATE: nothing was audited: the plan is empty" in run.stderr

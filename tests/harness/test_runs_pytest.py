@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,13 +10,15 @@ import pytest
 
 from conformance.judging import gate
 from conformance.nouns.entry import Entry
-from conformance.nouns.finding import Finding
+from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.verdict import Label, Verdict
 from conformance.planning.plan import make_plan
 from conformance.reporting import report
 from conformance.running import evidence
-from conformance.running.collect import through_pytest
+from conformance.running.collect import _arrived, through_pytest
 from conformance.running.evidence import Evidence
+from conformance.running.limits import GIVE_UP_AFTER, Deadline
+from conformance.running.listen import stream_of
 from tests.harness import toys
 
 HERE = "tests.harness.toys"
@@ -76,3 +79,48 @@ def test_stale_evidence_is_removed_before_the_run(tmp_path: Path, toy_findings: 
     found = through_pytest(file, workers=1, entries="no_such_module:ENTRIES")
     assert found.findings == {}
     assert verdicts(toys.ONE, found)["sound"].label is Label.UNPROVEN
+
+
+def test_what_arrived_before_the_limit_is_judged(tmp_path: Path, toy_findings: dict[str, Finding]) -> None:
+    """A run that is ended by force would lose what it measured, or the rest pass for asked."""
+    file = tmp_path / "e.jsonl"
+    plan = [planned.case.id for planned in make_plan(toys.ONE)]
+    rows = [{"evidence": evidence.FORMAT}, {"plan": plan}, *(toy_findings[case].to_json() for case in plan[:-1])]
+    half = '{"case": "so'
+    stream_of(file).write_text("".join(json.dumps(row) + "\n" for row in rows) + half)
+    found = _arrived(file, Deadline(5))
+    assert found.broken == ""
+    assert {case: found.findings[case] for case in plan[:-1]} == {case: toy_findings[case] for case in plan[:-1]}
+    assert found.findings[plan[-1]].got == "the run reached its limit of 5 minutes before this case"
+    assert verdicts(toys.ONE, found)["sound"].label is Label.UNPROVEN
+    assert evidence.read(file) == found
+
+
+def test_a_run_that_was_ended_before_it_had_a_plan(tmp_path: Path) -> None:
+    """It would be a run of which nothing was asked."""
+    file = tmp_path / "e.jsonl"
+    assert _arrived(file, Deadline(5)).broken == "the run reached its limit of 5 minutes before the first case"
+
+
+def test_a_run_ends_at_its_limit(tmp_path: Path) -> None:
+    """A subject that hangs in every case would hold the run for as long as it has cases."""
+    found = through_pytest(tmp_path / "e.jsonl", workers=1, entries=f"{HERE}:STUCK", limit=600, minutes=0.4)
+    planned = {p.case.id for p in make_plan(toys.STUCK)}
+    assert found.broken or set(found.findings) == planned
+    told = [f.got for f in found.findings.values() if f.outcome is Outcome.ERROR]
+    assert set(told) <= {"the run reached its limit of 0.4 minutes before this case"}
+    assert found.broken or told
+    assert verdicts(toys.STUCK, found)["stuck"].label is Label.UNPROVEN
+
+
+@pytest.mark.slow
+def test_a_variant_that_hangs_in_every_case_is_given_up(tmp_path: Path) -> None:
+    """It would cost a minute for each of its cases."""
+    found = through_pytest(tmp_path / "e.jsonl", workers=2, entries=f"{HERE}:STUCK", limit=SECONDS)
+    own = [p.case.id for p in make_plan(toys.STUCK) if p.case.variant == "stuck"]
+    given = [case for case in own if case in found.findings and "given up" in found.findings[case].got]
+    lost = [case for case in own if case not in found.findings]
+    # Two workers: one more may have begun when the third was lost.
+    assert GIVE_UP_AFTER <= len(lost) <= GIVE_UP_AFTER + 1
+    assert set(given) == set(own) - set(lost)
+    assert [p.case.id for p in make_plan((toys.QUICK,)) if p.case.id not in found.findings] == []

@@ -83,7 +83,7 @@ def _in_result(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str
     "change",
     [
         lambda d: d.update(when="2026-11-21"),
-        lambda d: d.update(format=2),
+        lambda d: d.update(format=3),
         lambda d: d.pop("variants"),
         _in_result(lambda r: r.update(verdict="FINE")),
         _in_result(lambda r: r.update(error=1e-9)),
@@ -92,6 +92,7 @@ def _in_result(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str
         _in_result(lambda r: r["sections"].update(forward="fine")),
         _in_result(lambda r: r["sections"].pop("forward")),
         _in_result(lambda r: r["findings"][0].update(severity="MAYBE")),
+        _in_result(lambda r: r["findings"][0].update(cases=0)),
         _in_result(lambda r: r["findings"][0].update(error=1e-9)),
         _in_result(lambda r: r["findings"][0].update(subject="somewhere")),
         _in_result(lambda r: r["deviations"][0].update(cases=[])),

@@ -23,7 +23,7 @@ from refs.settings import Settings
 from refs.subject import AS_IS, Host, Subject
 from subjects.own.roster import ENTRIES
 
-ODD_CASE = "peft:gate/params/t0-f32+bf16-in12-out20-r4-alpha6-bias-b5"
+ODD_CASE = "peft:gate/params/t0-f32+bf16-in12-out20-r4-alpha6-bias-batch5"
 ODD = Case("sound", *ODD_CASE.split("/"))
 
 
@@ -91,6 +91,11 @@ def _misbehaving(name: str, deed: Callable[[], object]) -> Entry:
     return Entry(name, build, Gate, METHOD, has_rank=False)
 
 
+def _sleeping(layer: nn.Linear, settings: Settings) -> Subject:
+    time.sleep(600)
+    return gated(layer, settings)
+
+
 def _exit() -> None:
     raise SystemExit(0)
 
@@ -110,6 +115,12 @@ REAL = tuple(entry for entry in ENTRIES if entry.name in ("lora", "dora", "ia3_f
 BOTH = (SOUND, SHIFTED)
 NOBODY: tuple[Entry, ...] = ()
 CRASHING = (SEGFAULT, SOUND)
-HUNG = (HANGING, SOUND)
+FEW = replace(METHOD, references=(replace(LIVE, checks=("params",)),))
+"""Asked in one quick check only."""
+QUICK = replace(SOUND, method=FEW)
+SLEEPING = Entry("stuck", _sleeping, Gate, FEW, has_rank=False)
+"""Hangs wherever it is built."""
+HUNG = (replace(HANGING, method=FEW), QUICK)
+STUCK = (QUICK, SLEEPING)
 LEAVING = (EXITING, SOUND)
 NOT_A_TUPLE = [SOUND]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from conformance.judging.judge import judge
-from conformance.nouns.finding import Case, Finding, Outcome
+from conformance.nouns.finding import Case, Compared, Finding, Outcome
 from conformance.nouns.verdict import Deviation, Verdict
 
 NEEDED = ("params", "forward")
@@ -21,7 +21,7 @@ PLAN = (PARAMS, FORWARD, WIDE, WITNESS)
 
 def agree(case: Case, **more: Any) -> Finding:
     """A finding that proves something."""
-    return replace(Finding(case.id, Outcome.AGREE, 20, facts={"asked": ["output"]}), **more)
+    return replace(Finding(case.id, Outcome.AGREE, 20, asked=(Compared("output"),)), **more)
 
 
 def differ(case: Case, **more: Any) -> Finding:

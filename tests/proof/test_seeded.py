@@ -26,7 +26,7 @@ WRITTEN_ANEW = [shown for shown in REWRITES if not shown.name.endswith("InParts"
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """The museum is many small cases: threads would only get in each other's way."""
+    """Many small cases run faster on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -40,7 +40,7 @@ def test_its_check_kills_it(seeded: Seeded) -> None:
     for planned in cases_of(asked.entry, {seeded.killer}):
         if asked.kills(planned):
             finding = asked.findings[planned.case]
-            if (finding.what == "it raised") is seeded.raises:
+            if finding.raised is seeded.raises:
                 assert finding.severity is seeded.severity
                 return
     told = [finding.message() for finding in asked.findings.values() if finding.outcome is not Outcome.AGREE]
@@ -85,7 +85,7 @@ def test_every_fault_of_real_code_is_shown() -> None:
 
 
 def test_names_are_unique() -> None:
-    """Two seeded faults of one name would be one line in every report of the museum."""
+    """Two seeded faults of one name would be one line in every report."""
     names = [shown.name for shown in (*SEEDED_FAULTS, *REWRITES)]
     assert len(names) == len(set(names))
 
@@ -105,7 +105,7 @@ def test_no_seeded_is_left_out(rooms: ModuleType) -> None:
 
 
 def test_every_seeded_says_what_its_bug_is() -> None:
-    """A reader of the museum would see a name and have to work out the bug from the code."""
+    """A reader would see a name and have to work out the bug from the code."""
     for shown in (*SEEDED_FAULTS, *REWRITES):
         assert shown.variant.__doc__, shown.name
         assert len(shown.variant.__doc__.strip().splitlines()) == 1, shown.name

@@ -36,9 +36,12 @@ def cpu(*, repacks: bool) -> Iterator[None]:
 
 
 def _multiply(A: Tensor, B: Tensor, shapeB: list[int], absmax: Tensor, code: Tensor, blocksize: int) -> Tensor:
-    """A W^T, in bfloat16, for ``A: (..., d_in)`` and the repacked codes and scales of ``W: (d_out, d_in)``."""
+    """A W^T, in bfloat16, for ``A: (..., d_in)`` and the repacked codes and scales of ``W: (d_out, d_in)``.
+
+    Without a gradient, as bitsandbytes' kernel has none.
+    """
     W = repacked_numbers(B, (shapeB[0], shapeB[1]), absmax, code, blocksize)
-    rows = A.to(torch.bfloat16).float() @ W.T
+    rows = A.detach().to(torch.bfloat16).float() @ W.T
     return rows.to(torch.bfloat16).to(A.dtype)
 
 
@@ -75,6 +78,11 @@ def quantised(
     made: nn.Module = layer.to("cpu")  # this is when the weight is quantised
     made.requires_grad_(False)
     return made
+
+
+def stack(kind: str, **options: Any) -> nn.Sequential:
+    """Two quantised layers with a tanh between: of two blocks of scales to the row, and of one."""
+    return nn.Sequential(quantised(128, 64, kind, **options), nn.Tanh(), quantised(64, 64, kind, **options))
 
 
 def evaluated(layer: nn.Module) -> nn.Module:

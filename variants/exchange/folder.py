@@ -91,7 +91,7 @@ def write(folder: Path, fields: dict[str, Any], tensors: dict[str, Tensor]) -> N
             got=error,
             want="a folder where files can be written",
             where=where,
-            fix="Mend the cause or choose another folder; what was there before is still whole.",
+            fix="Fix the cause or choose another folder; what was there before is still whole.",
         ) from error
 
 

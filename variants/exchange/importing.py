@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from variants.exchange.exporting import PREFIX
 from variants.exchange.folder import as_path, read
 from variants.exchange.matching import named, plain_modules, rule_of
-from variants.exchange.method import Ask, PeftMethod, Settings, Shape, View
+from variants.exchange.method import Ask, Conversion, PeftMethod, Settings, Shape
 from variants.exchange.registry import by_peft_type
 from variants.runtime.adapter import Adapter
 from variants.runtime.attach import build, detach, place
@@ -154,12 +154,12 @@ def _values(
     method: PeftMethod, drafts: list[_Draft], tensors: Mapping[str, Tensor], where: str
 ) -> dict[str, dict[str, Tensor]]:
     """The tensors by layer under the names they have here. Raises ``AdapterError`` unless they are all there is."""
-    want: dict[str, tuple[str, str, View, Shape]] = {}
+    want: dict[str, tuple[str, str, Conversion, Shape]] = {}
     for draft in drafts:
         for target, layer in draft.layers.items():
             specs = draft.variant.specs(draft.configs[target], layer.in_features, layer.out_features)  # type: ignore[arg-type]
-            for own, (key, view) in method.names[draft.variant].items():
-                want[f"{PREFIX}{target}.{key}"] = (target, own, view, view.shape(specs[own].shape))
+            for own, (key, conversion) in method.names[draft.variant].items():
+                want[f"{PREFIX}{target}.{key}"] = (target, own, conversion, conversion.shape(specs[own].shape))
     wrong = []
     if want.keys() != tensors.keys():
         missing, extra = (
@@ -176,8 +176,8 @@ def _values(
         fix = "Go back to a state from before the training diverged."
         raise AdapterError(got=f"NaN or infinity in {', '.join(broken)}", want="finite values", where=where, fix=fix)
     values: dict[str, dict[str, Tensor]] = {}
-    for key, (target, own, view, _) in want.items():
-        values.setdefault(target, {})[own] = view.from_peft(tensors[key])
+    for key, (target, own, conversion, _) in want.items():
+        values.setdefault(target, {})[own] = conversion.from_peft(tensors[key])
     return values
 
 

@@ -80,7 +80,7 @@ def rule_of(settings: Mapping[str, Any], model: nn.Module, task_type: Any, where
             got=f"layers_to_transform={settings.get('layers_to_transform')!r} with layers_pattern={patterns!r}",
             want="numbers of blocks, beside target_modules that are a list",
             where=where,
-            fix="peft refuses this as well: mend adapter_config.json.",
+            fix="peft refuses this as well: correct adapter_config.json.",
         )
     for pattern in (targets, excluded, *patterns):
         if isinstance(pattern, str):
@@ -117,7 +117,7 @@ def compiled(pattern: str, where: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        fix = "Mend adapter_config.json."
+        fix = "Correct adapter_config.json."
         raise AdapterError(got=f"{pattern!r} ({error})", want="a regular expression", where=where, fix=fix) from error
 
 
@@ -151,5 +151,5 @@ def _names(value: Any, field: str, where: str) -> str | tuple[str, ...]:
         return value
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return tuple(value)
-    fix = "Mend adapter_config.json."
+    fix = "Correct adapter_config.json."
     raise AdapterError(got=f"{field}={value!r}", want="a list of names or a string", where=where, fix=fix)

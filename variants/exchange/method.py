@@ -27,7 +27,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class View:
+class Conversion:
     """How a tensor here becomes peft's, and back; ``shape`` does it to a shape."""
 
     to_peft: Callable[[Tensor], Tensor]
@@ -35,14 +35,14 @@ class View:
     shape: Callable[[Shape], Shape]
 
 
-AS_IS = View(lambda t: t, lambda t: t, lambda shape: shape)
-TRANSPOSED = View(lambda t: t.T, lambda t: t.T, lambda shape: shape[::-1])
-COLUMN = View(lambda t: t[:, None], lambda t: t[:, 0], lambda shape: (*shape, 1))
-ROW = View(lambda t: t[None, :], lambda t: t[0], lambda shape: (1, *shape))
+AS_IS = Conversion(lambda t: t, lambda t: t, lambda shape: shape)
+TRANSPOSED = Conversion(lambda t: t.T, lambda t: t.T, lambda shape: shape[::-1])
+COLUMN = Conversion(lambda t: t[:, None], lambda t: t[:, 0], lambda shape: (*shape, 1))
+ROW = Conversion(lambda t: t[None, :], lambda t: t[0], lambda shape: (1, *shape))
 
-Names = Mapping[str, tuple[str, View]]
-"""Name of a tensor here -> peft's name after the module's, and the view. A tensor that is not in it is no part of the
-files: it is computed anew from the base."""
+Names = Mapping[str, tuple[str, Conversion]]
+"""Name of a tensor here -> peft's name after the module's, and the conversion. A tensor that is not in it is no part of
+the files: it is computed anew from the base."""
 Settings = Mapping[str, Any]
 """The settings of a config that count, each with the value from the file or peft's default."""
 
@@ -74,7 +74,9 @@ class Ask:
 
 def _tensors_as_named(method: PeftMethod, adapter: Adapter) -> dict[str, Tensor]:
     have = adapter.state_dict(keep_vars=True)
-    return {peft: view.to_peft(have[own].detach()) for own, (peft, view) in method.names[type(adapter)].items()}
+    return {
+        peft: conversion.to_peft(have[own].detach()) for own, (peft, conversion) in method.names[type(adapter)].items()
+    }
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def mapping(settings: Settings, field: str, where: str) -> dict[str, Any]:
     """A setting that gives values by pattern."""
     value = {} if settings[field] is None else settings[field]
     if not isinstance(value, dict):
-        fix = "Mend adapter_config.json."
+        fix = "Correct adapter_config.json."
         raise AdapterError(got=f"{field}={value!r}", want="values by pattern", where=where, fix=fix)
     return value
 

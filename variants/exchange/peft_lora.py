@@ -127,7 +127,9 @@ def _tensors_of(method: PeftMethod, adapter: Adapter) -> dict[str, Tensor]:
         A, B = adapter.A.detach(), adapter.B.detach()
         return {"lora_A.weight": torch.cat((A, A0)), "lora_B.weight": torch.cat((B, -B0), dim=1)}
     have = adapter.state_dict(keep_vars=True)
-    return {peft: view.to_peft(have[own].detach()) for own, (peft, view) in method.names[type(adapter)].items()}
+    return {
+        peft: conversion.to_peft(have[own].detach()) for own, (peft, conversion) in method.names[type(adapter)].items()
+    }
 
 
 METHOD = PeftMethod(

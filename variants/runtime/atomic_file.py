@@ -58,7 +58,7 @@ def write_whole(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]
             got=error,
             want="a place where a file can be written",
             where=f"save {path}",
-            fix="Mend the cause or choose another path; a file that was there before is still whole.",
+            fix="Fix the cause or choose another path; a file that was there before is still whole.",
         ) from error
     _sync_folder(path.parent)
 

@@ -15,7 +15,7 @@ from variants.runtime.atomic_file import read_whole, write_whole
 from variants.runtime.attach import build, place
 from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
-from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened
+from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened, without_scales
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.refuse import find_free_targets, refuse_other_variant
 from variants.runtime.state import Attachment, chosen
@@ -158,6 +158,8 @@ def _other_base(pairs: dict[str, str]) -> str:
             "The codes are the same and the scales are not: load the base from where it came from, and not from a "
             "state_dict() that was taken after a call, for which bitsandbytes quantises scales anew on some CPUs."
         )
+    if any(without_scales(want) and not without_scales(got) for want, got in pairs.items()):
+        return "A file from a version that did not look at scales: load it with that version, or attach and train anew."
     kinds = {kind_of(want) for want, got in pairs.items() if kind_of(got) != kind_of(want)}
     if not kinds:
         return FIX

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 
+from variants.options import option
 from variants.runtime.errors import AdapterError
 from variants.runtime.targets import Targets
 
@@ -28,8 +29,20 @@ class AdapterConfig:
     ``dtype`` may be given as ``torch.bfloat16`` or ``"bfloat16"``; it is stored by name.
     """
 
-    targets: Targets = field(default_factory=Targets)
-    dtype: str = "float32"
+    targets: Targets = option(
+        meaning="the linear layers that get an adapter",
+        factory=Targets,
+        range="a Targets: include, exclude, roles, layers",
+        peft="target_modules, exclude_modules, layers_to_transform",
+        change="to adapt some layers only; the default takes every linear layer but the output head",
+    )
+    dtype: str = option(
+        "float32",
+        "dtype of the adapter's tensors, whatever the base's dtype is",
+        range=", ".join(DTYPES),
+        peft="autocast_adapter_dtype, an argument of get_peft_model",
+        change="bfloat16 halves the adapter's memory, but small steps round away (see Dtype on the variant's card)",
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.dtype, torch.dtype):
@@ -96,10 +109,42 @@ class AdapterConfig:
 class LowRankConfig(AdapterConfig):
     """What the methods with an update s B A share: its rank and scale, and dropout on the x that A sees."""
 
-    r: int = 8
-    alpha: float = 8.0
-    dropout: float = 0.0
-    rslora: bool = False
+    r: int = option(
+        8,
+        "rank of the update",
+        range="an integer of at least 1",
+        symbol="r",
+        paper="r",
+        peft="r",
+        change="raise it if the update needs more capacity; trainable numbers and cost grow in proportion",
+    )
+    alpha: float = option(
+        8.0,
+        "scale of the update",
+        range="a finite number",
+        symbol="alpha, in s = alpha / r",
+        paper="alpha",
+        peft="lora_alpha",
+        change="together with the learning rate: it multiplies the update of the same A and B",
+    )
+    dropout: float = option(
+        0.0,
+        "probability with which training drops each number of the x that A sees",
+        range="a probability in [0, 1)",
+        symbol="drop(x)",
+        paper="dropout",
+        peft="lora_dropout",
+        change="raise it (0.05 to 0.1) if a small data set is overfitted",
+    )
+    rslora: bool = option(
+        False,
+        "whether s is alpha / sqrt(r) instead of alpha / r",
+        range="True or False",
+        symbol="s",
+        paper="rsLoRA (arXiv 2312.03732)",
+        peft="use_rslora",
+        change="at a large r, where s = alpha / r makes the update too small to learn",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -46,6 +46,11 @@ def shortened(fingerprint: str) -> str:
     return DIGEST.sub(lambda digest: digest[0][:16], fingerprint)
 
 
+def without_scales(fingerprint: str) -> bool:
+    """Whether it is of a weight of integers alone, as fingerprints of quantised layers once were."""
+    return SCALES not in fingerprint and kind_of(fingerprint) in ("uint8", "int8")
+
+
 def differ_in_scales_only(fingerprint: str, other: str) -> bool:
     """Whether two fingerprints are of the same codes with other scales."""
     return SCALES in fingerprint and fingerprint.partition(SCALES)[0] == other.partition(SCALES)[0]

@@ -163,5 +163,5 @@ def _refuse_unusable(target: str, layer: nn.Module) -> None:
             got="NaN or infinity in the weight",
             want="finite weights",
             where=f"attach to {target}",
-            fix="Repair the base model; an adapter cannot mend it.",
+            fix="Repair the base model; an adapter cannot repair it.",
         )

@@ -22,6 +22,7 @@ from refs.subject import Subject
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Dtypes, dropout and option sets, once per entry that can save and load."""
     can = entry.lifecycle is not None and entry.lifecycle.save is not None and entry.lifecycle.load is not None
     if not can or entry.method is None or reference is not entry.method.main:
         return ()
@@ -39,6 +40,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Save, load onto the same base and compare; load onto another base, which must fail."""
     life = trial.entry.lifecycle
     assert life is not None
     assert life.save is not None
@@ -99,7 +101,7 @@ def _other_base_refused(trial: Trial, path: Path) -> Iterator[Comparison]:
         trial.entry.lifecycle.load(other, path)
     except Exception as error:
         told = str(error)
-    yield holds(bool(told), "another base", "loaded without a word", "an error")
+    yield holds(bool(told), "loading onto another base", "no error", "an error")
     yield same(sorted(_bits(other)), sorted(before), "tensors of the base that was refused")
     for name, tensor in before.items():
         yield close(_bits(other).get(name), tensor, f"{name} of the base that was refused", scale=0.0)

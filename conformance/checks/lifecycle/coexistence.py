@@ -22,6 +22,7 @@ from refs.subject import Subject
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Two square layers, with and without bias, once per entry that can build a pair."""
     can = entry.lifecycle is not None and entry.lifecycle.pair is not None
     if not can or entry.method is None or reference is not entry.method.main:
         return ()
@@ -30,6 +31,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare both adapters with the same ones alone, from files, and as they are taken off."""
     life = trial.entry.lifecycle
     assert life is not None
     assert life.pair is not None

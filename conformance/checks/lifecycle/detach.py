@@ -19,6 +19,7 @@ from refs.reference import Reference
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Dtypes and option sets, once per entry that can detach."""
     can = entry.lifecycle is not None and entry.lifecycle.detach is not None
     if not can or entry.method is None or reference is not entry.method.main:
         return ()
@@ -32,6 +33,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Train, detach, and compare the layer with what it was, bit for bit."""
     assert trial.entry.lifecycle is not None
     assert trial.entry.lifecycle.detach is not None
     layer = trial.layer()

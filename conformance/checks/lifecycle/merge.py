@@ -23,6 +23,7 @@ SPACINGS = 0.51
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Dtypes and option sets, against the closed form."""
     can = entry.lifecycle is not None and entry.lifecycle.merge is not None and entry.lifecycle.unmerge is not None
     if not can or not isinstance(reference, ClosedForm):
         return ()
@@ -38,6 +39,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Merge and compare weight and bias with the closed form; unmerge and compare the bits."""
     form, life = trial.reference, trial.entry.lifecycle
     assert isinstance(form, ClosedForm)
     assert life is not None

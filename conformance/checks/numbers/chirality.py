@@ -13,6 +13,7 @@ from conformance.checks.numbers.effective import middle
 from conformance.measuring.compare import conclude, same
 from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import SenseFacts, SidePair
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Reference
@@ -26,6 +27,7 @@ FLAT = 1e-9
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Option sets in which each parameter turns one basis."""
     if "rotation" not in entry.invariants:
         return ()
     fresh = replace(SMALL, state="t0")
@@ -33,6 +35,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Set one angle at a time and see where the first singular direction goes."""
     subject = trial.subject()
     with asking_the_subject():
         names = [name for name in subject.slots() if name.startswith(ANGLES)]
@@ -43,7 +46,8 @@ def run(trial: Trial) -> Finding:
         angles = [name for name in trial.reference_subject().names if name.startswith(ANGLES)]
         theirs = {name: _sense(trial, trial.reference_subject(), name) for name in angles}
     compared = [same(own.get(name, "none"), theirs.get(name, "none"), f"turn of +{name}") for name in {**own, **theirs}]
-    return conclude(trial.case, compared, facts={"sense": {name: [own.get(name), theirs.get(name)] for name in own}})
+    pairs = tuple(SidePair(name, told, theirs.get(name, "none")) for name, told in own.items())
+    return conclude(trial.case, compared, facts=SenseFacts(pairs))
 
 
 def _separable(probe: Probe) -> bool:

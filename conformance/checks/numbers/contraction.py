@@ -16,6 +16,7 @@ from refs.reference import ClosedForm, Reference
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Entries with that invariant, against the closed form."""
     if not isinstance(reference, ClosedForm) or "contraction" not in entry.invariants:
         return ()
     return (SMALL, WIDE, *with_options(entry, SMALL))
@@ -26,6 +27,7 @@ REACH = (-30.0, 1.0, 30.0)
 
 
 def run(trial: Trial) -> Finding:
+    """Measure the eigenvalues of the core, with the trained tensors stretched far to both sides."""
     values = trial.state(trial.subject())
     comparisons = []
     for times in REACH:

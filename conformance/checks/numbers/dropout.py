@@ -1,4 +1,4 @@
-"""Whether two sides drop alike: equal in distribution, where they draw other random numbers or in another order.
+"""Whether two sides have the same distribution under dropout, if they draw other numbers or in another order.
 
 With equal random numbers the outputs are equal and are compared as such; this is asked only when they are not. A row of
 the input, repeated, draws a mask each time: the output and the gradient of x then have a joint mean and covariance over
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conformance.measuring.compare import Comparison
+from conformance.measuring.compare import Comparison, same
 from conformance.measuring.trial import DROPOUT_SEED, Run, Trial, asking_the_subject, run
 from refs.subject import Subject
 
@@ -26,7 +26,7 @@ ROUNDING = 1e-12
 """Relative, for what does not depend on the mask at all."""
 
 
-def alike(trial: Trial, subject: Subject, reference: Subject, *, gradients: bool) -> list[Comparison]:
+def same_distribution(trial: Trial, subject: Subject, reference: Subject, *, gradients: bool) -> list[Comparison]:
     """Compare mean and covariance over masks of the output and, with ``gradients``, of what flows back as well."""
     wide = replace(trial, probe=replace(trial.probe, batch=(2,)))
     x, cotangent = (t.expand(ROWS, *t.shape).contiguous() for t in (wide.x, wide.cotangent))
@@ -37,11 +37,11 @@ def alike(trial: Trial, subject: Subject, reference: Subject, *, gradients: bool
     mine, other = (torch.cat([_per_row(r) for r in runs]) for runs in (got, want))
     what = "output and gradient of x" if gradients else "output"
     if mine.shape != other.shape:
-        return [Comparison(f"{what}: shape", 1, False, got=str(tuple(mine.shape)), want=str(tuple(other.shape)))]
+        return [same(tuple(mine.shape), tuple(other.shape), what, "shape")]
     centre = other.mean(0)
     comparisons = [
-        _means(f"{what}: mean over masks", _moments(mine), _moments(other)),
-        _means(f"{what}: covariance over masks", _products(mine - centre), _products(other - centre)),
+        _means(what, "mean over masks", _moments(mine), _moments(other)),
+        _means(what, "covariance over masks", _products(mine - centre), _products(other - centre)),
     ]
     for name in want[0].grads:
         one, two = (_stacked(runs, name) for runs in (got, want))
@@ -49,7 +49,7 @@ def alike(trial: Trial, subject: Subject, reference: Subject, *, gradients: bool
             told = [str(None if t is None else tuple(t.shape[1:])) for t in (one, two)]
             comparisons.append(Comparison(f"gradient of {name}", 1, told[0] == told[1], got=told[0], want=told[1]))
         else:
-            comparisons.append(_means(f"gradient of {name}: mean over masks", _moments(one), _moments(two)))
+            comparisons.append(_means(f"gradient of {name}", "mean over masks", _moments(one), _moments(two)))
     return comparisons
 
 
@@ -85,7 +85,7 @@ def _products(centred: Tensor) -> Moments:
     return mean, (square.T @ square / n - mean.square()).clamp(min=0) / n
 
 
-def _means(what: str, got: Moments, want: Moments) -> Comparison:
+def _means(what: str, aspect: str, got: Moments, want: Moments) -> Comparison:
     gap = (got[0] - want[0]).abs()
     floor = ROUNDING * want[0].abs().max()
     errors = gap / (got[1] + want[1] + floor.square() + torch.finfo(gap.dtype).tiny).sqrt()
@@ -95,6 +95,5 @@ def _means(what: str, got: Moments, want: Moments) -> Comparison:
     place = str([int(i) for i in np.unravel_index(worst, tuple(errors.shape))])
     mean, wanted = (t[0].reshape(-1)[worst].item() for t in (got, want))
     limit = STANDARD_ERRORS
-    return Comparison(
-        what, gap.numel(), error <= limit, error, limit, place, f"{mean:.4g}", f"{wanted:.4g}", numeric=True
-    )
+    told = (f"{mean:.4g}", f"{wanted:.4g}")
+    return Comparison(what, gap.numel(), error <= limit, error, limit, place, *told, numeric=True, aspect=aspect)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conformance.checks.check import DROPOUT, SMALL, WIDE, with_dropout, with_options
-from conformance.checks.numbers.dropout import alike
+from conformance.checks.numbers.dropout import same_distribution
 from conformance.measuring.compare import Comparison, close, conclude, raised, same
 from conformance.measuring.conditioning import blamed
 from conformance.measuring.trial import RESIDUAL, SubjectFailed, Trial, asking_the_subject
@@ -22,8 +22,9 @@ from refs.subject import Subject
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Sizes, scales, batch shapes, option sets, dropout and corner cases, against every reference."""
     t0 = replace(SMALL, state="t0")
-    # A transcription is its authors' code in other words, its divisions by zero included.
+    # A transcription keeps its authors' divisions by zero.
     specials = () if isinstance(reference, Transcribed) else entry.specials
     return (
         t0,
@@ -54,8 +55,9 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare outputs with equal tensors in float64."""
     if isinstance(trial.reference, ClosedForm):
-        values = trial.state(_start(trial))
+        values = trial.state(_source_of_values(trial))
         want = _closed(trial, trial.reference, values)
     else:
         values = trial.state(trial.reference_subject())
@@ -79,15 +81,15 @@ def _compared(trial: Trial, values: Mapping[str, Tensor], want: Tensor) -> list[
             again = run_pass(subject, x, trial.cotangent, backward=False).y
     comparisons = [close(got, want, "output"), close(again, want, "output of the next call, without gradients")]
     if trial.drops and isinstance(trial.reference, Built) and not all(c.agrees for c in comparisons):
-        comparisons = alike(trial, subject, trial.reference_subject(values=values), gradients=False)
+        comparisons = same_distribution(trial, subject, trial.reference_subject(values=values), gradients=False)
     if not want.numel():
-        comparisons.append(same(tuple(got.shape), tuple(want.shape), "output of an empty batch: shape"))
+        comparisons.append(same(tuple(got.shape), tuple(want.shape), "output of an empty batch", "shape"))
     if not torch.equal(x, trial.x):  # else left out: it must not count as something compared
         comparisons.append(close(x, trial.x, "the caller's x after the calls", scale=0.0))
     return comparisons
 
 
-def _start(trial: Trial) -> Subject:
+def _source_of_values(trial: Trial) -> Subject:
     """Where the closed form starts: at t=0 from the subject's own values, else from the live reference's.
 
     The two references then speak of the same perturbed numbers, so that one may be a witness against the other.

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from conformance.checks.check import SMALL, WIDE, with_dropout, with_options
-from conformance.checks.numbers.dropout import alike
+from conformance.checks.numbers.dropout import same_distribution
 from conformance.measuring.compare import Comparison, close, conclude, raised, same
 from conformance.measuring.conditioning import blamed
 from conformance.measuring.trial import Run, SubjectFailed, Trial, asking_the_subject
 from conformance.measuring.trial import run as run_both_ways
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import FlowFacts, SidePair
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Reference
@@ -26,6 +26,7 @@ DEAD = 1e-10
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """t0 and perturbed, option sets, dropout and corner cases, against each layer."""
     if isinstance(reference, ClosedForm):
         return ()
     t0 = replace(SMALL, state="t0")
@@ -45,11 +46,12 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare gradients with equal tensors and, at t=0, which tensors get one at all."""
     values = trial.state(trial.reference_subject())
     sound = True
     try:
         comparisons, sound = _values(trial, values)
-        facts: dict[str, Any] = {}
+        facts: FlowFacts | None = None
         if trial.probe.state == "t0":
             flow, facts = _flows(trial)
             comparisons.append(flow)
@@ -74,7 +76,7 @@ def _values(trial: Trial, values: Mapping[str, Tensor]) -> tuple[list[Comparison
         floor = None if grad is not None and not _is_dead(grad, scale) else scale
         comparisons.append(close(got.grads.get(name), grad, f"gradient of {name}", scale=floor))
     if trial.drops and not all(c.agrees for c in comparisons):
-        comparisons = alike(trial, subject, reference, gradients=True)
+        comparisons = same_distribution(trial, subject, reference, gradients=True)
     comparisons.append(same(sorted(got.grads), sorted(want.grads), "tensors that train"))
     comparisons.append(same(_base_grads(subject), {}, "gradients of the base"))
     answered = bool(got.y.isfinite().all())
@@ -92,12 +94,13 @@ def _alone(trial: Trial, subject: Subject) -> dict[str, Tensor | None]:
     return {name: slot.grad for name, slot in subject.slots().items() if slot.trainable}
 
 
-def _flows(trial: Trial) -> tuple[Comparison, dict[str, Any]]:
+def _flows(trial: Trial) -> tuple[Comparison, FlowFacts]:
     """Each side from its own start: where does the gradient flow at first?"""
     with asking_the_subject():
         own = _flow(run_both_ways(trial.subject(), trial.x, trial.cotangent))
     theirs = _flow(run_both_ways(trial.reference_subject(), trial.x, trial.cotangent))
-    facts = {"flow": {name: [own.get(name, "none"), theirs.get(name, "none")] for name in sorted({*own, *theirs})}}
+    names = sorted({*own, *theirs})
+    facts = FlowFacts(tuple(SidePair(name, own.get(name, "none"), theirs.get(name, "none")) for name in names))
     return same(own, theirs, "dead or live at t=0"), facts
 
 

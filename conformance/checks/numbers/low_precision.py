@@ -13,6 +13,7 @@ from conformance.measuring.conditioning import signs
 from conformance.measuring.trial import Run, Trial, asking_the_subject, rounded
 from conformance.measuring.trial import run as run_pass
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import SidePair, StepFacts
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import SHORT_DTYPES, Probe
 from refs.reference import ClosedForm, Reference
@@ -25,6 +26,7 @@ NOT_FINITE = "gradient not finite"
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Each pair of dtypes of base and adapter, at t=0 and perturbed, against each layer."""
     if isinstance(reference, ClosedForm):
         return ()
     low = tuple(replace(SMALL, dtype=dtype, adapter=None) for dtype in ("bfloat16", "float16"))
@@ -49,6 +51,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare errors against float64 (perturbed), or identity and one stored step (t=0)."""
     return _at_t0(trial) if trial.probe.state == "t0" else _perturbed(trial)
 
 
@@ -88,7 +91,7 @@ def _at_t0(trial: Trial) -> Finding:
     if identity:
         comparisons.append(no_less_exact(got.y, want.y, y, "identity at t=0"))
     else:
-        comparisons.append(same(got.y.dtype, want.y.dtype, "output: dtype"))
+        comparisons.append(same(got.y.dtype, want.y.dtype, "output", "dtype"))
     own, theirs = _survives(subject, got), _survives(reference, want)
     answered = [name for name, answer in theirs.items() if answer != NOT_FINITE]  # elsewhere it states nothing
     extra = own.keys() - theirs.keys()
@@ -96,11 +99,13 @@ def _at_t0(trial: Trial) -> Finding:
         mine = {name: own.get(name, "none") for name in (*answered, *sorted(extra))}
         comparisons.append(same(mine, {name: theirs[name] for name in answered}, f"one step of {STEP:g}"))
     storage = SHORT_DTYPES[trial.probe.adapter] if trial.probe.adapter else "default"
-    facts = {
-        "base": SHORT_DTYPES[trial.probe.dtype],
-        "adapter": storage,
-        "step": {name: [own.get(name, "none"), theirs.get(name, "none")] for name in sorted({*own, *theirs})},
-    }
+    p, names = trial.probe, sorted({*own, *theirs})
+    facts = StepFacts(
+        SHORT_DTYPES[p.dtype],
+        storage,
+        f"{p.d_in} -> {p.d_out}" + ("" if p.bias else ", no bias"),
+        tuple(SidePair(name, own.get(name, "none"), theirs.get(name, "none")) for name in names),
+    )
     return conclude(trial.case, comparisons, facts=facts)
 
 

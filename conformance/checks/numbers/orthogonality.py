@@ -15,6 +15,7 @@ from refs.reference import ClosedForm, Reference
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Entries that rotate or reflect, against the closed form."""
     if not isinstance(reference, ClosedForm) or not {"reflection", "rotation"} & set(entry.invariants):
         return ()
     asked = (SMALL, *with_options(entry, SMALL))
@@ -22,6 +23,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Measure the matrix that acts, with the trained tensors moved, and compare with an orthogonal one."""
     if "rotation" in trial.entry.invariants:
         return _factors(trial)
     return _output_side(trial) if trial.probe.settings.option("side", "input") == "output" else _input_side(trial)

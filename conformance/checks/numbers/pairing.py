@@ -23,6 +23,7 @@ COSINE, SINE = math.cos(TURN), math.sin(TURN)
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """The default group size, and groups of two."""
     if not isinstance(reference, Transcribed) or "pairing" not in reference.checks:
         return ()
     wide = replace(SMALL, d_out=2 * DEFAULT, state="t0")
@@ -33,6 +34,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Turn the first angle and see which output moves with the first one."""
     with asking_the_subject():
         own = _partner(trial.subject(), trial.probe.d_in)
     theirs = _partner(trial.reference_subject(), trial.probe.d_in)

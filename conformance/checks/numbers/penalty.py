@@ -21,12 +21,14 @@ METHOD = "orthogonality_penalty"
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Shapes and ranks, against the authors' penalty."""
     if not isinstance(reference, Transcribed) or reference.penalty is None:
         return ()
     return (SMALL, WIDE, replace(SMALL, r=2), replace(SMALL, seed=3, bias=False))
 
 
 def run(trial: Trial) -> Finding:
+    """Value and gradient of the penalty, on equal tensors."""
     assert isinstance(trial.reference, Transcribed)
     assert trial.reference.penalty is not None
     values = trial.state(trial.reference_subject())

@@ -19,6 +19,7 @@ TURNED = "opposite-turns"
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Entries with that invariant, with coefficient 0, and those that rotate one side, with opposite ones."""
     if not isinstance(reference, ClosedForm) or "steering" not in entry.invariants:
         return ()
     asked = (SMALL, WIDE, replace(SMALL, bias=False), *with_options(entry, SMALL))
@@ -30,6 +31,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare with the base layer at coefficient 0, or the turns with each other."""
     if trial.probe.special == TURNED:
         return _opposite_turns(trial)
     values = trial.state(trial.subject())

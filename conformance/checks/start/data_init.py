@@ -13,6 +13,7 @@ from conformance.checks.check import SMALL, WIDE
 from conformance.measuring.compare import Comparison, close, conclude
 from conformance.measuring.trial import Trial, asking_the_subject
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import BasisFacts, SubspaceFacts
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.calibration import pooled
@@ -27,6 +28,7 @@ SINE = 1e-5
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Two layers in a row, the inputs with a known subspace, and bases of live references."""
     if isinstance(reference, Live) and "data_init" in reference.checks:
         return (replace(WIDE, state="t0", dtype="float32", adapter=None, special=BASIS),)
     if not isinstance(reference, ClosedForm) or entry.build_stack is None:
@@ -51,6 +53,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare the start with the one that the original model, or the exact subspace, determines."""
     if trial.probe.special == BASIS:
         return _basis(trial)
     return _stack(trial) if trial.probe.special == STACK else _angles(trial)
@@ -75,7 +78,7 @@ def _basis(trial: Trial) -> Finding:
                     numeric=True,
                 )
             )
-    return conclude(trial.case, comparisons, facts={"basis": _decade(max(c.error for c in comparisons))})
+    return conclude(trial.case, comparisons, facts=BasisFacts(_decade(max(c.error for c in comparisons))))
 
 
 def _stack(trial: Trial) -> Finding:
@@ -116,7 +119,7 @@ def _angles(trial: Trial) -> Finding:
         want=f"at most {SINE:g} (reference {theirs:.2g})",
         numeric=True,
     )
-    return conclude(trial.case, [angle], facts={"subspace": [kind, _decade(own), _decade(theirs)]})
+    return conclude(trial.case, [angle], facts=SubspaceFacts(kind, _decade(own), _decade(theirs)))
 
 
 def _sine(A: Tensor, B: Tensor) -> float:

@@ -21,46 +21,48 @@ def distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
     n = got.numel() + want.numel()
     a, b = got.double().numpy().ravel(), want.double().numpy().ravel()
     if a.size != b.size:
-        return [same(tuple(got.shape[1:]), tuple(want.shape[1:]), f"{name}: shape")]
+        return [same(tuple(got.shape[1:]), tuple(want.shape[1:]), name, "shape")]
     gap, limit = kolmogorov_smirnov(a, b)
     return [
-        same(str(got.dtype), str(want.dtype), f"{name}: dtype"),
+        same(str(got.dtype), str(want.dtype), name, "dtype"),
         Comparison(
-            f"{name}: distribution at t=0",
+            name,
             n,
             gap <= limit,
             gap,
             limit,
-            "",
-            f"std {a.std():.4g}",
-            f"std {b.std():.4g}",
-            True,
+            got=f"std {a.std():.4g}",
+            want=f"std {b.std():.4g}",
+            numeric=True,
+            aspect="distribution at t=0",
         ),
-        _near(f"{name}: spread at t=0", a.std(), b.std(), SPREAD),
-        _mean(f"{name}: mean at t=0", a, b),
+        _within(name, "spread at t=0", a.std(), b.std(), SPREAD),
+        _mean(name, a, b),
         *_together(name, got, want),
-        _near(f"{name}: largest value at t=0", _edge(a), _edge(b), 2.5 * SPREAD),
+        _within(name, "largest value at t=0", _edge(a), _edge(b), 2.5 * SPREAD),
         # Vectors that repeat (as HRA's pairs do) have the same distribution and another meaning; so has their order.
-        _near(f"{name}: {DISTINCT}", distinct(got), distinct(want), 0.02),
-        same(_repeats(got[0]), _repeats(want[0]), f"{name}: which rows or columns repeat at t=0"),
-        holds(bool((got[0] != got[1]).any()), f"{name}: depends on the seed", "the same for two seeds", "a new draw"),
+        _within(name, DISTINCT, distinct(got), distinct(want), 0.02),
+        same(_repeats(got[0]), _repeats(want[0]), name, "which rows or columns repeat at t=0"),
+        holds(
+            bool((got[0] != got[1]).any()), name, "the same for two seeds", "a new draw", aspect="depends on the seed"
+        ),
     ]
 
 
-def _near(what: str, got: float, want: float, tolerance: float) -> Comparison:
+def _within(name: str, aspect: str, got: float, want: float, tolerance: float) -> Comparison:
     error = abs(got - want)
     limit = tolerance * abs(want)
-    return Comparison(what, 1, error <= limit, error, limit, got=f"{got:.4g}", want=f"{want:.4g}", numeric=True)
+    told = (f"{got:.4g}", f"{want:.4g}")
+    return Comparison(name, 1, error <= limit, error, limit, "", *told, numeric=True, aspect=aspect)
 
 
-def _mean(what: str, a: np.ndarray, b: np.ndarray) -> Comparison:
+def _mean(name: str, a: np.ndarray, b: np.ndarray) -> Comparison:
     error = abs(a.mean() - b.mean())
     # Values that stand several times (HRA's pairs) count once.
     counts = (len(np.unique(v)) for v in (a, b))
     limit = STANDARD_ERRORS * b.std() * sum(1 / n for n in counts) ** 0.5
-    return Comparison(
-        what, a.size, error <= limit, error, limit, got=f"{a.mean():.2g}", want=f"{b.mean():.2g}", numeric=True
-    )
+    told = (f"{a.mean():.2g}", f"{b.mean():.2g}")
+    return Comparison(name, a.size, error <= limit, error, limit, "", *told, numeric=True, aspect="mean at t=0")
 
 
 def _edge(a: np.ndarray) -> float:
@@ -74,7 +76,7 @@ def distinct(draws: Tensor) -> float:
 
 
 def _repeats(draw: Tensor) -> list[str]:
-    """Which rows have stood before, and likewise over the other dimensions: ``1 as 0 in dimension 0``."""
+    """Which rows (and slices of the other dimensions) repeat an earlier one: ``1 as 0 in dimension 0``."""
     found = []
     for dim in range(draw.dim()):
         first: dict[bytes, int] = {}
@@ -95,8 +97,11 @@ def _together(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
         scatter = (2 / (len(got) * mine.shape[-1])) ** 0.5
         gap = (cosines[0] - cosines[1]).abs().max().item()
         limit = STANDARD_ERRORS * scatter
-        told = (f"{name}: {side} at t=0 together", got.numel(), gap <= limit, gap, limit, "")
-        comparisons.append(Comparison(*told, got=f"cosine off by {gap:.2g}", want=f"{limit:.2g}", numeric=True))
+        told = (f"cosine off by {gap:.2g}", f"{limit:.2g}")
+        aspect = f"{side} at t=0 together"
+        comparisons.append(
+            Comparison(name, got.numel(), gap <= limit, gap, limit, "", *told, numeric=True, aspect=aspect)
+        )
     return comparisons
 
 

@@ -16,6 +16,7 @@ from conformance.measuring.compare import EXACT_K, ROUNDED_K, Comparison, close,
 from conformance.measuring.conditioning import moved_by_rounding
 from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import InitFacts, InitialValue
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Reference
@@ -26,6 +27,7 @@ HALF = ("bfloat16", "float16")
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Fresh adapters in three sizes and under every option set; closed forms that determine the start too."""
     if isinstance(reference, ClosedForm) and reference.start is None:
         return ()
     plain = replace(WIDE, state="t0", dtype="float32", adapter=None)
@@ -55,6 +57,7 @@ def _rounded_by_design(entry: Entry, reference: Reference) -> bool:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare constants by value, random values by distribution over the draws, and the identity."""
     mine, other = _draws(trial, range(2))
     if isinstance(trial.reference, ClosedForm):
         return conclude(trial.case, _against_closed(trial, trial.reference, mine[0]))
@@ -67,7 +70,7 @@ def run(trial: Trial) -> Finding:
     drawn: dict[str, tuple[Tensor, Tensor]] = {}
     half = trial.probe.dtype in HALF
     moves = {} if half else _moves(trial)
-    truth = Truth(trial, _start) if half else None
+    truth = Truth(trial, _initial) if half else None
     for name in other[0]:
         if name not in mine[0]:
             comparisons.append(same("no such tensor", name, name))
@@ -101,13 +104,13 @@ def run(trial: Trial) -> Finding:
         own = is_identity(trial)
     theirs = is_identity(trial, of_reference=True)
     comparisons.append(holds(own or not theirs, "identity at t=0", f"identity: {own}", f"identity: {theirs}"))
-    facts = {"kinds": kinds, "identity": own, "identity_reference": theirs}
+    facts = InitFacts(tuple(InitialValue(*item) for item in kinds.items()), own, theirs)
     return conclude(trial.case, comparisons, facts=facts)
 
 
 def _finer(comparison: Comparison, got: Tensor, want: Tensor) -> bool:
     """Draws that the reference rounds to the layer's dtype and the subject does not: more values, no more repeats."""
-    return comparison.what.endswith(DISTINCT) and distinct(got) >= distinct(want)
+    return comparison.aspect == DISTINCT and distinct(got) >= distinct(want)
 
 
 def _moves(trial: Trial) -> dict[str, float]:
@@ -115,20 +118,20 @@ def _moves(trial: Trial) -> dict[str, float]:
     method, on_data = trial.entry.method, trial.probe.settings.option("calibration", None) is not None
     if method is None or not (method.replaces_weight or on_data):
         return {}
-    return moved_by_rounding(trial, lambda subject: _start(trial, subject), on_data=on_data)
+    return moved_by_rounding(trial, lambda subject: _initial(trial, subject), on_data=on_data)
 
 
-def _start(trial: Trial, subject: Subject) -> dict[str, Tensor]:
+def _initial(trial: Trial, subject: Subject) -> dict[str, Tensor]:
     values = subject.values()
     return _sign_free(trial, {**values, RESIDUAL: subject.base.weight.detach()}, tuple(values))
 
 
 def _draws(trial: Trial, seeds: range) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
     """The initial tensors of both sides under each seed; a closed form is not drawn."""
-    mine = [_start(trial, trial.subject(seed=n)) for n in seeds]
+    mine = [_initial(trial, trial.subject(seed=n)) for n in seeds]
     if isinstance(trial.reference, ClosedForm):
         return mine, []
-    return mine, [_start(trial, trial.reference_subject(seed=n)) for n in seeds]
+    return mine, [_initial(trial, trial.reference_subject(seed=n)) for n in seeds]
 
 
 def _sign_free(trial: Trial, values: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:

@@ -21,9 +21,9 @@ def jointly(mine: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[Com
         own, count = _correlations(mine[first], mine[second])
         theirs, _ = _correlations(other[first], other[second])
         gap, limit = (own - theirs).abs().max().item(), STANDARD_ERRORS * (2 / count) ** 0.5
-        what = f"{first} and {second} together: correlation at t=0"
-        told = f"a correlation off by {gap:.2g}"
-        comparisons.append(Comparison(what, count, gap <= limit, gap, limit, "", told, f"{limit:.2g}", numeric=True))
+        told, aspect = (f"a correlation off by {gap:.2g}", f"{limit:.2g}"), "correlation at t=0"
+        name = f"{first} and {second} together"
+        comparisons.append(Comparison(name, count, gap <= limit, gap, limit, "", *told, numeric=True, aspect=aspect))
     return comparisons
 
 

@@ -39,6 +39,7 @@ class Fork(nn.Module):
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Option sets of a method that gives each layer a rank of its own."""
     if entry.ranks is None or not isinstance(reference, Built) or reference.ranks is None:
         return ()
     plain = replace(SMALL, state="t0", dtype="float32", adapter=None, d_in=D, d_out=D)
@@ -57,6 +58,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare rank and scale of every layer of a small model."""
     rng = np.random.default_rng([trial.probe.seed, 4])
     size = 1e-3 if trial.probe.special == "faint" else 1.0
     rows = [size * torch.from_numpy(rng.standard_normal((200, D)) * SPECTRUM).float()]

@@ -11,6 +11,7 @@ from conformance.checks.check import SMALL, WIDE, with_options
 from conformance.measuring.compare import Comparison, conclude, same
 from conformance.measuring.trial import RESIDUAL, Trial
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import RoundingFacts
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Reference, Transcribed
@@ -20,6 +21,7 @@ SHARE = 1.7
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Dtypes and option sets of a method that leaves a residual, against the closed form."""
     if isinstance(reference, Transcribed) and reference.residual:
         return (replace(WIDE, state="t0", dtype="float32", adapter=None), replace(SMALL, state="t0"))
     if not (isinstance(reference, ClosedForm) and entry.method is not None and entry.method.replaces_weight):
@@ -42,6 +44,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Add the residual and the fresh core in float64 and compare with the original weight."""
     form = trial.reference
     if isinstance(form, Transcribed):
         return _kept(trial, form)
@@ -74,7 +77,7 @@ def _kept(trial: Trial, reference: Transcribed) -> Finding:
     theirs = left.to(getattr(torch, reference.residual)).double()
     lost = ((theirs - left.double()).norm() / W.norm()).item()
     dtype = same(str(left.dtype).removeprefix("torch."), reference.residual, "dtype that W_res is kept in")
-    return conclude(trial.case, [dtype], facts={"rounding": decade(lost)})
+    return conclude(trial.case, [dtype], facts=RoundingFacts(decade(lost)))
 
 
 def decade(x: float) -> str:

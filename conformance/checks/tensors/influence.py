@@ -12,6 +12,7 @@ from conformance.checks.check import SMALL, with_options
 from conformance.measuring.compare import Comparison, close, conclude, holds
 from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import InfluenceFacts
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Reference
@@ -22,12 +23,14 @@ VISIBLE = 1e-6
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """A small configuration and one per option set, against each layer."""
     if isinstance(reference, ClosedForm):
         return ()
     return (SMALL, *with_options(entry, replace(SMALL, bias=False)))
 
 
 def run(trial: Trial) -> Finding:
+    """Move each tensor alone, on both sides, and look at the output."""
     values = trial.state(trial.reference_subject())
     theirs = _moves(trial, trial.reference_subject(values=values), list(values))
     subject = trial.subject(values=values)
@@ -44,7 +47,9 @@ def run(trial: Trial) -> Finding:
     ]
     half = replace(trial, probe=replace(trial.probe, dtype="bfloat16"))  # some methods have another way for it
     comparisons += [*_followed(trial, values), *_followed(half, values)]
-    return conclude(trial.case, comparisons, facts={"idle": [name for name, moves in own.items() if not moves]})
+    return conclude(
+        trial.case, comparisons, facts=InfluenceFacts(tuple(name for name, moves in own.items() if not moves))
+    )
 
 
 def _moves(trial: Trial, subject: Subject, names: list[str]) -> dict[str, bool]:

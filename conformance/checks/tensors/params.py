@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 
@@ -12,17 +12,20 @@ from conformance.measuring.compare import ROUNDED_K, Comparison, close, conclude
 from conformance.measuring.conditioning import moved_by_rounding
 from conformance.measuring.trial import Trial, asking_the_subject
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import ParamsFacts, TensorFacts, TensorPair
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Live, Reference
 from refs.subject import Slot, Subject
 
 ODD_RANK = "odd-rank"
+ASPECTS = tuple(field.name for field in fields(TensorFacts))
 DRAWN = 1e-3
 """Two residuals that differ by this share were left by a random decomposition, not by the rounding of one."""
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Dtypes, shapes, biases and option sets, at t=0 against each layer."""
     if isinstance(reference, ClosedForm):
         return ()
     plain = replace(SMALL, state="t0", dtype="float32", adapter=None)
@@ -40,6 +43,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Compare names, shapes, dtypes, flags and kinds of all tensors, and the base."""
     got, want = trial.subject(), trial.reference_subject()
     with asking_the_subject():
         mine = got.slots()
@@ -48,32 +52,29 @@ def run(trial: Trial) -> Finding:
     for name, slot in other.items():
         if name in mine:
             comparisons += [
-                same(g, w, f"{name}: {a}") for (a, g), w in zip(_row(mine[name]).items(), _row(slot).values())
+                same(getattr(_row(mine[name]), aspect), getattr(_row(slot), aspect), name, aspect) for aspect in ASPECTS
             ]
     comparisons += [
-        same(_base(got), _base(want), "base: trainable and dtype"),
+        same(_base(got), _base(want), "base", "trainable and dtype"),
         *_weights(trial, got, want),
         close(got.base.bias, want.base.bias, "base bias"),
         same(_trainable(mine), _trainable(other), "trainable numbers"),
     ]
-    rows = {
-        name: {
-            "subject": _row(mine[name]) if name in mine else None,
-            "reference": _row(other[name]) if name in other else None,
-        }
+    pairs = tuple(
+        TensorPair(name, *(_row(side[name]) if name in side else None for side in (mine, other)))
         for name in sorted({*mine, *other})
-    }
-    facts = {"rows": rows, "trainable": _trainable(mine), "trainable_reference": _trainable(other)}
+    )
+    facts = ParamsFacts(pairs, _trainable(mine), _trainable(other))
     return conclude(trial.case, comparisons, facts=facts)
 
 
-def _row(slot: Slot) -> dict[str, str]:
-    return {
-        "shape": "x".join(map(str, slot.value.shape)),
-        "dtype": str(slot.value.dtype).removeprefix("torch."),
-        "trainable": "yes" if slot.trainable else "no",
-        "kind": slot.kind,
-    }
+def _row(slot: Slot) -> TensorFacts:
+    return TensorFacts(
+        "x".join(map(str, slot.value.shape)),
+        str(slot.value.dtype).removeprefix("torch."),
+        "yes" if slot.trainable else "no",
+        slot.kind,
+    )
 
 
 def _base(subject: Subject) -> dict[str, tuple[bool, str]]:
@@ -91,7 +92,7 @@ def _weights(trial: Trial, got: Subject, want: Subject) -> Iterator[Comparison]:
         again = trial.reference_subject(seed=1).base.weight
         drawn = (again - want.base.weight).abs().max().item() > DRAWN * want.base.weight.abs().max().item()
         if drawn:
-            yield same(tuple(got.base.weight.shape), tuple(want.base.weight.shape), "base weight: shape")
+            yield same(tuple(got.base.weight.shape), tuple(want.base.weight.shape), "base weight", "shape")
             return
     yield close(got.base.weight, want.base.weight, "base weight", scale=_decomposed(trial, want))
 

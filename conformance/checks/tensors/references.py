@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
 from conformance.measuring.compare import Comparison, conclude, holds, same
 from conformance.measuring.trial import Trial
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import LinkFacts, LockFacts, Pinned
 from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.probe import Probe
 from refs.lock import Drift, check, check_transcription, read_lock
@@ -22,10 +24,12 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """The lock and the links, once per reference that is a layer."""
     return (Probe(label="lock"), Probe(label="links")) if isinstance(reference, Built) else ()
 
 
 def run(trial: Trial) -> Finding:
+    """Compare the installed source with the lock, or the links with the form they must have."""
     return _lock(trial) if trial.probe.label == "lock" else _links(trial)
 
 
@@ -37,17 +41,16 @@ def _lock(trial: Trial) -> Finding:
     else:
         assert isinstance(reference, Transcribed)
         checked = check_transcription(reference.module, lock)
-        facts, comparisons = (
-            {"location": f"refs/{reference.module}:1", "vectors": sum(c.object.startswith("golden/") for c in checked)},
-            [],
-        )
+        facts, comparisons = LockFacts(f"refs/{reference.module}:1", "", (), 0), []
     comparisons += [same(now, locked, f"version of {name}") for name, now, locked in drifted(lock["versions"])]
     drifts = [c.drift for c in checked]
-    facts |= {
-        "drift": next((d for d in (Drift.MAJOR, Drift.MINOR) if d in drifts), Drift.NONE).value,
-        "drifted": [f"{c.object}: {c.reason}" for c in checked if c.drift is not Drift.NONE],
-        "objects": len(checked),
-    }
+    facts = replace(
+        facts,
+        drift=next((d for d in (Drift.MAJOR, Drift.MINOR) if d in drifts), Drift.NONE).value,
+        drifted=tuple(f"{c.object}: {c.reason}" for c in checked if c.drift is not Drift.NONE),
+        objects=len(checked),
+        vectors=sum(c.object.startswith("golden/") for c in checked),
+    )
     comparisons += [
         holds(c.drift is not Drift.MAJOR, f"source of {c.object}", c.reason or "as locked", "as locked")
         for c in checked
@@ -56,16 +59,18 @@ def _lock(trial: Trial) -> Finding:
     return finding if finding.outcome is Outcome.AGREE else _as_error(finding)
 
 
-def _package(reference: Live, lock: dict[str, Any], line: int) -> tuple[dict[str, Any], list[Comparison]]:
+def _package(reference: Live, lock: dict[str, Any], line: int) -> tuple[LockFacts, list[Comparison]]:
     package = lock["packages"][reference.package]
     file, _, name = reference.objects[0].partition("::")
-    facts = {
-        "package": reference.package,
-        "version": package["version"],
-        "licence": package["licence"],
-        "location": f"{file}:{line} ({name})",
-        "url": f"{package['repo']}/blob/{package['commit']}/{package['path_prefix']}{file}#L{line}",
-    }
+    facts = LockFacts(
+        f"{file}:{line} ({name})",
+        drift="",
+        drifted=(),
+        objects=0,
+        version=package["version"],
+        licence=package["licence"],
+        url=f"{package['repo']}/blob/{package['commit']}/{package['path_prefix']}{file}#L{line}",
+    )
     installed = metadata.version(reference.package)
     return facts, [same(installed, package["version"], f"version of {reference.package}")]
 
@@ -83,14 +88,10 @@ def _links(trial: Trial) -> Finding:
         comparisons.append(holds(bool(author.path), "path of the authors' code", author.path, "a path"))
     if author.sha256 is not None:
         comparisons.append(_form(SHA256, author.sha256, "SHA-256 of the authors' code"))
-    facts = {
-        "paper": f"not an arXiv link: {paper.got}" if not paper.agrees else "OK" if title.agrees else "no title",
-        "author": "malformed link"
-        if not all(c.agrees for c in comparisons)
-        else "not pinned to a commit"
-        if author.commit is None
-        else "OK",
-    }
+    of_paper = Pinned.NOT_ARXIV if not paper.agrees else Pinned.OK if title.agrees else Pinned.NO_TITLE
+    well_formed = all(c.agrees for c in comparisons)
+    of_author = Pinned.MALFORMED if not well_formed else Pinned.NO_COMMIT if author.commit is None else Pinned.OK
+    facts = LinkFacts(of_paper, of_author, "" if paper.agrees else method.paper.url)
     finding = conclude(trial.case, [paper, title, *comparisons], facts=facts)
     return finding if finding.outcome is Outcome.AGREE else _as_error(finding)
 
@@ -101,4 +102,4 @@ def _form(pattern: re.Pattern[str], text: str, what: str) -> Comparison:
 
 def _as_error(finding: Finding) -> Finding:
     """A reference that is not the pinned one proves nothing about the subject: UNPROVEN, not BUGGY."""
-    return Finding(**{**finding.__dict__, "outcome": Outcome.ERROR})
+    return replace(finding, outcome=Outcome.ERROR)

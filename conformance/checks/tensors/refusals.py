@@ -7,13 +7,14 @@ from dataclasses import replace
 from conformance.checks.check import SMALL
 from conformance.measuring.compare import conclude, holds
 from conformance.measuring.trial import Trial
-from conformance.nouns.entry import Entry, Options
+from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
-from refs.reference import Reference
+from refs.reference import Options, Reference
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Every option set that the entry says it refuses."""
     if entry.method is None or reference is not entry.method.main:
         return ()
     plain = replace(SMALL, state="t0", dtype="float32", adapter=None)
@@ -25,6 +26,7 @@ def _label(options: Options) -> str:
 
 
 def run(trial: Trial) -> Finding:
+    """Build with the impossible setting: an error must come, and the layer must be unchanged."""
     options = dict(trial.probe.options)
     rank = options.pop("r", trial.probe.r)
     probe = replace(trial.probe, r=rank, options=tuple(options.items()))
@@ -39,7 +41,7 @@ def run(trial: Trial) -> Finding:
     return conclude(
         trial.case,
         [
-            holds(bool(told), "what it cannot do", "no error", "an error"),
-            holds(bool((layer.weight == before).all()) and not left, "the layer after it", "changed", "as it was"),
+            holds(bool(told), "impossible settings", "no error", "an error"),
+            holds(bool((layer.weight == before).all()) and not left, "layer after the error", "changed", "unchanged"),
         ],
     )

@@ -1,4 +1,4 @@
-"""What the ways of calling an adapted model are held against: a fresh subject that was given the same numbers."""
+"""The baseline of the execution modes: a fresh subject with the same numbers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def called(trial: Trial, subject: Subject) -> Tensor:
         return subject(trial.x)
 
 
-def alike(got: Run, want: Run, when: str) -> Iterator[Comparison]:
+def equal_passes(got: Run, want: Run, when: str) -> Iterator[Comparison]:
     """Output and gradients of two passes."""
     yield close(got.y, want.y, f"output {when}")
     yield close(got.grad_x, want.grad_x, f"gradient of x {when}")
@@ -82,4 +82,4 @@ def alike(got: Run, want: Run, when: str) -> Iterator[Comparison]:
 def both(trial: Trial, subject: Subject, want: Run, when: str) -> Iterator[Comparison]:
     """Without gradients and with them, it computes ``want``."""
     yield close(called(trial, subject), want.y, f"output {when}, without gradients")
-    yield from alike(run_pass(subject, trial.x, trial.cotangent), want, when)
+    yield from equal_passes(run_pass(subject, trial.x, trial.cotangent), want, when)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from conformance.checks.use.baseline import alike, called, fresh, numbers, put, ready, through
+from conformance.checks.use.baseline import called, equal_passes, fresh, numbers, put, ready, through
 from conformance.measuring.compare import Comparison, holds, no_less_exact, same
 from conformance.measuring.trial import Run, Trial, asking_the_subject
 from conformance.measuring.trial import run as run_pass
@@ -37,8 +37,8 @@ def compiled(trial: Trial, backend: str) -> Iterator[Comparison]:
             runs = [run_pass(through(put(subject, v), graph), trial.x, trial.cotangent) for v in (first, then)]
     finally:
         torch._dynamo.reset()
-    yield from alike(runs[0], fresh(trial, first), "compiled")
-    yield from alike(runs[1], fresh(trial, then), "compiled, once the tensors moved")
+    yield from equal_passes(runs[0], fresh(trial, first), "compiled")
+    yield from equal_passes(runs[1], fresh(trial, then), "compiled, once the tensors moved")
 
 
 def recomputed(trial: Trial) -> Iterator[Comparison]:
@@ -54,7 +54,7 @@ def recomputed(trial: Trial) -> Iterator[Comparison]:
 
         with asking_the_subject():
             got = run_pass(through(subject, again), trial.x, trial.cotangent)
-        yield from alike(got, want, "recomputed, reentrant" if reentrant else "recomputed")
+        yield from equal_passes(got, want, "recomputed, reentrant" if reentrant else "recomputed")
 
 
 def autocast(trial: Trial) -> Iterator[Comparison]:
@@ -66,9 +66,11 @@ def autocast(trial: Trial) -> Iterator[Comparison]:
     layer = trial.layer()
     bare = run_pass(_cast_on_the_way(Subject(layer, layer)), trial.x, trial.cotangent)
     dtypes = sorted({str(bare.y.dtype), str(other.y.dtype)})
-    yield holds(str(got.y.dtype) in dtypes, "output under autocast: dtype", str(got.y.dtype), " or ".join(dtypes))
+    yield holds(
+        str(got.y.dtype) in dtypes, "output under autocast", str(got.y.dtype), " or ".join(dtypes), aspect="dtype"
+    )
     other.y = other.y.to(got.y.dtype)
-    yield from _near(got, other, exact, "under autocast")
+    yield from _no_less_exact(got, other, exact, "under autocast")
 
 
 def _under_autocast(trial: Trial) -> Triple:
@@ -98,7 +100,7 @@ def cast(trial: Trial) -> Iterator[Comparison]:
         subject.host.to(torch.float64)
         got = run_pass(subject, wide.x, wide.cotangent)
     want = fresh(wide, values, trial.layer("float64"))
-    yield from alike(got, want, "after .to(float64)")
+    yield from equal_passes(got, want, "after .to(float64)")
 
     short = _as(torch.bfloat16, values)
     subject = _worked(trial, values)
@@ -107,11 +109,11 @@ def cast(trial: Trial) -> Iterator[Comparison]:
         subject.host.to(torch.float32)
         got = run_pass(subject, trial.x, trial.cotangent)
     want = fresh(trial, short, _in(trial, "bfloat16").layer("float32"))
-    yield from alike(got, want, "after .to(bfloat16).to(float32)")
+    yield from equal_passes(got, want, "after .to(bfloat16).to(float32)")
 
     for dtype in (torch.bfloat16, torch.float16):
         got, other, exact = _pooled(_for_good(draw, dtype) for draw in _draws(trial))
-        yield from _near(got, other, exact, f"after .to({str(dtype).removeprefix('torch.')})")
+        yield from _no_less_exact(got, other, exact, f"after .to({str(dtype).removeprefix('torch.')})")
 
 
 def _for_good(trial: Trial, dtype: torch.dtype) -> Triple:
@@ -171,7 +173,7 @@ def _all(tensors: list[Tensor | None]) -> Tensor | None:
     return torch.stack(there) if len(there) == len(tensors) else None
 
 
-def _near(got: Run, other: Run, exact: Run, when: str) -> Iterator[Comparison]:
+def _no_less_exact(got: Run, other: Run, exact: Run, when: str) -> Iterator[Comparison]:
     """Output and gradients: about as near to the truth as the reference's, and in the same dtype."""
     yield no_less_exact(got.y, other.y, exact.y, f"output {when}")
     pairs = {"x": (got.grad_x, other.grad_x, exact.grad_x)}

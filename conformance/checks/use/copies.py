@@ -158,7 +158,7 @@ def written(trial: Trial) -> Iterator[Comparison]:
 
 
 def one_entry(trial: Trial) -> Iterator[Comparison]:
-    """One entry of a tensor is written, where no version counts it: whoever looks at a sample of them may miss it."""
+    """One entry is written without a change of the version counter: a cache that samples entries may miss it."""
     (here,) = numbers(trial, "")
     for name, value in here.items():
         moved = value.clone(memory_format=torch.contiguous_format)

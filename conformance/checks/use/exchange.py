@@ -18,6 +18,7 @@ from conformance.measuring.compare import Comparison, close, conclude, holds, ra
 from conformance.measuring.trial import RESIDUAL, SubjectFailed, Trial, asking_the_subject
 from conformance.measuring.trial import run as run_pass
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import Answer, Use
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import Live, Reference
@@ -29,6 +30,7 @@ LEAST_CHANGE = 1e-2
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Export and import per option set that the main reference covers."""
     if entry.method is None or reference is not entry.method.main:
         return ()
     # peft decomposes no float64 weight.
@@ -48,10 +50,11 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Export and let peft load it, or import what peft wrote, and compare the outputs."""
     with tempfile.TemporaryDirectory() as place, _quietly():
         folder = Path(place) / "adapter"
         if trial.probe.label.startswith(IMPORT):
-            return conclude(trial.case, _imported(trial, folder), facts={"answer": "works"})
+            return conclude(trial.case, _imported(trial, folder), facts=Answer(Use.WORKS))
         subject = trial.subject()
         subject.load({name: value for name, value in trial.state(subject).items() if name != RESIDUAL})
         before = subject.values()
@@ -63,14 +66,13 @@ def run(trial: Trial) -> Finding:
                 life.to_peft(subject, folder)
         except SubjectFailed as refusal:
             if isinstance(trial.reference, Live):
-                return raised(trial.case, str(refusal))
+                return raised(trial.case, str(refusal), expected="peft has this method, so the export must work")
             told = str(refusal).replace(str(folder), "adapter")  # the folder's name is another in each run
-            facts = {"answer": f"refuses: {told}"}
-            return conclude(trial.case, _refused(trial, told, subject, before, folder), facts=facts)
+            return conclude(trial.case, _refused(trial, told, subject, before, folder), facts=Answer(Use.REFUSES, told))
         if not isinstance(trial.reference, Live):
             found = holds(False, "export of a method that peft does not have", _files(folder), "a refusal")
             return conclude(trial.case, [found])
-        return conclude(trial.case, _exported(trial, subject, before, folder), facts={"answer": "works"})
+        return conclude(trial.case, _exported(trial, subject, before, folder), facts=Answer(Use.WORKS))
 
 
 def _exported(trial: Trial, subject: Subject, before: Mapping[str, Tensor], folder: Path) -> Iterator[Comparison]:
@@ -152,7 +154,7 @@ def _output(subject: Subject, trial: Trial) -> Tensor:
 
 def _changes(y: Tensor, bare: Tensor) -> Comparison:
     share = float((y - bare).norm() / bare.norm())
-    return holds(share > LEAST_CHANGE, "what the adapter changes", "next to nothing", "some of the output")
+    return holds(share > LEAST_CHANGE, "change of the output by the adapter", "almost none", "a visible one")
 
 
 def _files(folder: Path) -> str:

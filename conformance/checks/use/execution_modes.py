@@ -12,6 +12,7 @@ from conformance.checks.use.copies import deepcopied, functional, loaded, mapped
 from conformance.measuring.compare import Comparison, conclude, raised
 from conformance.measuring.trial import SubjectFailed, Trial
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import Answer, Use
 from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.probe import Probe
 from refs.reference import Reference
@@ -38,8 +39,9 @@ LARGE = replace(SMALL, d_in=260, d_out=264, r=16)
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """Every mode, and the option sets in some of them, once per entry with a lifecycle."""
     if entry.lifecycle is None or entry.method is None or reference is not entry.method.main:
-        return ()  # an entry without a life is a formula, of which nobody says how it is used
+        return ()  # an entry without a lifecycle is a formula alone
     float32 = replace(WIDE, dtype="float32", adapter=None, batch=(64,))
     training = replace(SMALL, training=True, options=(("dropout", DROPOUT),) if entry.has_dropout else ())
     return (
@@ -60,11 +62,12 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def run(trial: Trial) -> Finding:
+    """Run the model in the mode and compare with the same adapter called plainly."""
     way = trial.probe.special
     try:
         finding = conclude(trial.case, WAYS[way](trial))
-        answer = "works" if finding.outcome is Outcome.AGREE else "differs"
+        answer = Answer(Use.WORKS if finding.outcome is Outcome.AGREE else Use.DIFFERS)
     except SubjectFailed as failure:
-        finding = raised(trial.case, str(failure))
-        answer = f"raises {failure}"
-    return replace(finding, facts={**finding.facts, "way": way, "answer": answer})
+        finding = raised(trial.case, str(failure), expected="called plainly, the variant returns a value")
+        answer = Answer(Use.RAISES, str(failure))
+    return replace(finding, facts=answer)

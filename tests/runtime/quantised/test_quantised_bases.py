@@ -234,6 +234,15 @@ def test_the_kind_to_load_onto_is_told(tmp_path: Path) -> None:
         load(plain, tmp_path / "adapter")
 
 
+def test_a_file_without_scales_is_told(tmp_path: Path) -> None:
+    """A file from before scales were hashed would seem to belong to a base in uint8, which nobody has."""
+    base = nn.Sequential(fresh("nf4"))
+    with patch.object(attaching, "fingerprint", lambda layer: f"uint8 4096x1 {of_codes(layer)}"):
+        saved(base, "lora", tmp_path / "adapter")
+    with pytest.raises(AdapterError, match=r"uint8 4096x1 \w{16}. A file from a version that did not look at scales"):
+        load(base, tmp_path / "adapter")
+
+
 def of_storage(layer: nn.Module) -> str:
     """A wrong fingerprint: of whatever bytes the weight has now."""
     weight = weight_of(layer).detach().contiguous().view(-1).view(torch.uint8)

@@ -1,0 +1,33 @@
+"""``conformance cost``: what the variants cost."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from conformance.commands.options import WORK, Commands, add_entries
+from conformance.planning.names import require_variants
+
+
+def add_to(commands: Commands) -> None:
+    """Say what ``cost`` takes."""
+    parser = commands.add_parser("cost", help="measure what the variants cost beside the bare layer and beside peft")
+    parser.add_argument("variants", nargs="*", metavar="VARIANT", help="all if none is named")
+    parser.add_argument("--quick", action="store_true", help="the counts, and two points of time")
+    parser.add_argument(
+        "--out", type=Path, help="where cost.md goes (default reports/; if quick or of some, .conformance/reports)"
+    )
+    add_entries(parser)
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and write."""
+    from conformance.cost.command import write_costs
+    from conformance.planning.select import own_names
+
+    if options.entries is None:
+        require_variants(options.variants, [name for name, _ in own_names()])
+    partial = options.quick or options.variants or options.entries
+    out = options.out or (WORK / "reports" if partial else Path("reports"))
+    return write_costs(options.variants, quick=options.quick, out=out, entries=options.entries)

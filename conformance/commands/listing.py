@@ -1,0 +1,52 @@
+"""``conformance list``: the variants, or the planned cases of some."""
+
+from __future__ import annotations
+
+import argparse
+
+from conformance.commands.options import Commands, add_entries
+from conformance.planning.names import READING, require_check, require_variants
+
+
+def add_to(commands: Commands) -> None:
+    """Say what ``list`` takes."""
+    parser = commands.add_parser(
+        "list",
+        help="list the variants, or the planned cases of some",
+        epilog=READING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("variants", nargs="*", metavar="VARIANT", help="print the ids of its planned cases")
+    parser.add_argument("--check", metavar="CHECK", help="only the cases of this check")
+    add_entries(parser)
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print one line per variant, or per case. The list of this repository's variants needs no torch."""
+    from conformance.planning.select import own_names
+
+    if options.check is not None:
+        require_check(options.check, "--check")
+    if options.entries is None:
+        known = own_names()
+        require_variants(options.variants, [name for name, _ in known])
+        if not options.variants and options.check is None:
+            _print(known)
+            return 0
+    from conformance.planning.select import entries_at, plan_for
+
+    entries = entries_at(options.entries)
+    if not options.variants and options.check is None:
+        _print([(entry.name, entry.location) for entry in entries])
+        return 0
+    for planned in plan_for(options.variants, entries):
+        if options.check in (None, planned.case.check):
+            print(planned.case.id)
+    return 0
+
+
+def _print(rows: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> None:
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, place in rows:
+        print(f"{name:{max(width, 12)}} {place}")

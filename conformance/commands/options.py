@@ -1,0 +1,74 @@
+"""What several commands take."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conformance.planning.names import BadRequest
+from conformance.running.limits import RUN_MINUTES
+
+if TYPE_CHECKING:
+    from conformance.planning.changed import Change
+
+WORK = Path(".conformance")
+"""Where raw evidence and the cards of partial audits go. Not committed."""
+SINCE = "only the variants that a change since this git revision can affect"
+
+Commands = Any
+"""What ``ArgumentParser.add_subparsers`` returns."""
+
+
+def add_entries(parser: argparse.ArgumentParser) -> None:
+    """``--entries``."""
+    parser.add_argument(
+        "--entries", metavar="MODULE:ATTRIBUTE", help="audit this library or tuple of entries instead of ours"
+    )
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """``--limit``."""
+    parser.add_argument(
+        *("--limit", "-t"),
+        type=minutes,
+        default=RUN_MINUTES,
+        metavar="MINUTES",
+        help=f"end the run after this time; what has not been asked by then is UNPROVEN (default {RUN_MINUTES:g})",
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, want a whole number of at least 1")
+    return int(text)
+
+
+def minutes(text: str) -> float:
+    """A time in minutes, more than none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}, want a number of minutes above 0")
+    return value
+
+
+def change_since(options: argparse.Namespace) -> Change | None:
+    """What changed since the revision that was asked for, and says so; None if none was."""
+    if options.changed_since is None:
+        return None
+    if options.entries is not None:
+        raise BadRequest(
+            "--changed-since: got --entries, too; want one of the two. "
+            "What a change affects is known of this repository's variants only."
+        )
+    from conformance.planning import changed
+
+    change = changed.since(options.changed_since)
+    print(change, file=sys.stderr)
+    return change

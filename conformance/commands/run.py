@@ -1,0 +1,121 @@
+"""``conformance run``: audit through pytest, render the reports, and compare with what is committed."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conformance.commands.options import SINCE, WORK, Commands, add_entries, add_limit, change_since, positive
+from conformance.planning.names import BadRequest
+
+if TYPE_CHECKING:
+    from conformance.nouns.verdict import Label
+    from conformance.planning.changed import Change
+
+REPORTS = Path("reports")
+
+
+def add_to(commands: Commands) -> None:
+    """Say what ``run`` takes."""
+    parser = commands.add_parser("run", help="audit every variant through pytest, render reports/, and gate")
+    parser.add_argument("--workers", type=positive, default=2, help="processes that run the cases (default 2)")
+    parser.add_argument("--reports", type=Path, help="where the cards go (default reports/, in a git checkout only)")
+    parser.add_argument("--against", metavar="REV", help="git revision whose verdicts may not get worse (default HEAD)")
+    parser.add_argument("--changed-since", metavar="REV", help=SINCE + "; compared with that revision's verdicts")
+    parser.add_argument("--online", action="store_true", help="also follow the references' links")
+    add_limit(parser)
+    add_entries(parser)
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Status 0 if the gate is open."""
+    from conformance.judging import gate
+
+    change = change_since(options)
+    reports = REPORTS if options.reports is None else options.reports
+    committed = gate.committed_labels(reports, options.against or options.changed_since or "HEAD")
+    if options.reports is None and change is None and not _in_git(reports):
+        raise BadRequest(
+            f"run: got {Path.cwd()}, which is no git checkout, want one: reports/ is compared with what is committed. "
+            "Name a folder for the cards with --reports DIR, or use `conformance audit`."
+        )
+    options.reports = reports
+    if change is not None and not change.everything:
+        return _some(options, change, committed)
+    return _all(options, committed)
+
+
+def _all(options: argparse.Namespace, committed: Mapping[str, Label]) -> int:
+    from conformance.judging import gate
+    from conformance.running import collect
+    from conformance.running.background import Background
+    from conformance.running.children import held
+
+    file = WORK / "evidence.jsonl"
+    with Background(
+        lambda: collect.through_pytest(file, workers=options.workers, entries=options.entries, minutes=options.limit)
+    ) as child:
+        from conformance.planning.select import entries_at
+        from conformance.reporting import report
+
+        entries = entries_at(options.entries)
+        found = child.result()
+    shown = report.judged(entries, found)
+    files = report.render(shown)
+    stale = gate.stale_files(options.reports, files) if _in_git(options.reports) else ()  # nothing to commit to
+    with held():
+        report.write(options.reports, files)
+    report.print_table(shown, options.reports)
+    closed = gate.check(tuple(v.verdict for v in shown), committed, stale)
+    for reason in closed.reasons:
+        print(f"GATE: {reason}", file=sys.stderr)
+    return max(closed.status, report.print_online(entries) if options.online else 0)
+
+
+def _some(options: argparse.Namespace, change: Change, committed: Mapping[str, Label]) -> int:
+    """The gate of the affected variants alone."""
+    if change.reports:
+        print("reports/ has changed, too: whether it is up to date, only a whole run can tell", file=sys.stderr)
+    if not change.variants:
+        return 0
+    from conformance.running import collect
+    from conformance.running.background import Background
+    from conformance.running.children import held
+
+    out = WORK / "reports"
+    names = tuple(change.variants)
+    with Background(
+        lambda: collect.in_a_child(names, None, lambda done: None, workers=options.workers, minutes=options.limit)
+    ) as child:
+        from conformance.judging import partial
+        from conformance.planning.select import choose, entries_at
+        from conformance.reporting import report
+
+        entries = choose(names, entries_at(None))
+        found = child.result()
+    shown = report.judged(entries, found)
+    files = report.render(shown)
+    with held():
+        report.write(out, files)
+    report.print_table(shown, out)
+    roster = [entry.name for entry in entries_at(None)]
+    verdicts = tuple(view.verdict for view in shown)
+    closed = partial.gate(verdicts, files, reports=options.reports, committed=committed, change=change, roster=roster)
+    for reason in closed.reasons:
+        print(f"GATE: {reason}", file=sys.stderr)
+    return max(closed.status, report.print_online(entries) if options.online else 0)
+
+
+def _in_git(reports: Path) -> bool:
+    """Whether this folder is, or will be, in a git checkout."""
+    place = next(folder for folder in (reports.absolute(), *reports.absolute().parents) if folder.is_dir())
+    command = ["git", "rev-parse", "--is-inside-work-tree"]
+    try:
+        return subprocess.run(command, cwd=place, capture_output=True, check=False).returncode == 0
+    except OSError:  # no git
+        return False

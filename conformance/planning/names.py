@@ -1,0 +1,82 @@
+"""What can be asked for by name, known before torch is imported: checks, and the form of a case's id."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+from functools import cache
+from pathlib import Path
+
+CHECKS = Path(__file__).parents[1] / "checks" / "registry.py"
+
+FORM = "VARIANT/REFERENCE/CHECK/CONFIGURATION"
+READING = """\
+A case id is VARIANT/REFERENCE/CHECK/CONFIGURATION. The configuration reads, from the left:
+  t0 or perturbed    fresh adapter, or every trainable tensor moved away from its start
+  f64, f32+bf16      dtype of layer and input; after a + that of the adapter's tensors, where it is another
+                     (+default: what each side takes by itself)
+  in12 out20         inputs and outputs of the linear layer
+  r4 alpha6          rank and alpha
+  bias or nobias     whether the layer has a bias
+  batch5, batch2x3   leading dimensions of the input; nobatch: a single vector
+  train              in training mode; last come the variant's options and the corner case, if there are any
+"""
+"""How to read a case id, for the help of the commands."""
+
+
+class BadRequest(ValueError):
+    """What was asked for does not exist. The message says what does."""
+
+
+@cache
+def check_names() -> tuple[str, ...]:
+    """The checks in the order of the registry, read from the file."""
+    for node in ast.parse(CHECKS.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "CHECKS":
+            modules = next(each.iter for each in ast.walk(node) if isinstance(each, ast.comprehension))
+            assert isinstance(modules, ast.Tuple)
+            return tuple(ast.unparse(module) for module in modules.elts)
+    raise ValueError(f"{CHECKS}: got no CHECKS, want the list of the checks. Restore it.")
+
+
+def did_you_mean(got: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """``Did you mean 'lora'? ``, or nothing if no known name is near. Of equally near ones the first letter decides."""
+    got = got.lower()
+    near = {name: SequenceMatcher(None, name.lower(), got).ratio() for name in known}
+    best = max(near, key=lambda name: (near[name], name[:1].lower() == got[:1]), default="")
+    return f"Did you mean {best!r}? " if best and near[best] >= cutoff else ""
+
+
+def require_variants(names: Sequence[str], known: Sequence[str]) -> None:
+    """BadRequest for the first name that is not known."""
+    for name in names:
+        if name not in known:
+            raise BadRequest(
+                f"variant: got {name!r}, want one of {', '.join(known)}. "
+                f"{did_you_mean(name, known)}See `conformance list`."
+            )
+
+
+def require_check(name: str, at: str) -> None:
+    """BadRequest if no check has this name. ``at``: where it was said."""
+    if name not in check_names():
+        raise BadRequest(
+            f"{at}: got check {name!r}, want one of {', '.join(check_names())}. {did_you_mean(name, check_names())}"
+            "See the table of checks in README.md."
+        )
+
+
+def require_case(case: str, variants: Sequence[str], known: Sequence[str]) -> None:
+    """BadRequest if the id cannot be one of the named variants' cases, as far as its variant and its check tell.
+
+    ``known``: all variants. A variant's name alone passes: only the plan has an example to show for it.
+    """
+    if not case:
+        raise BadRequest(f"--case: got '', want a planned case: {FORM}. See `conformance list VARIANT`.")
+    parts = case.split("/")
+    require_variants(parts[:1], known)
+    if variants and parts[0] not in variants:
+        raise BadRequest(f"--case: got {case!r}, want a planned case of {', '.join(variants)}. Leave the names out.")
+    if len(parts) >= 4:
+        require_check(parts[2], "--case")

@@ -1,0 +1,124 @@
+"""Findings for a reader: one row per thing that was seen, however many cases show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from conformance.nouns.facts import LinkFacts, Pinned
+from conformance.nouns.finding import Case, Fault, Finding, Severity
+from conformance.nouns.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Row:
+    """A finding for a list: what, where on both sides, the cases that show it, and what differs in them."""
+
+    severity: Severity
+    variant: str
+    text: str
+    subject_location: str
+    reference_location: str
+    cases: tuple[str, ...]
+
+    @property
+    def case(self) -> str:
+        """The case that reproduces it."""
+        return self.cases[0]
+
+    @property
+    def told(self) -> str:
+        """The text, with the number of cases if there are several."""
+        return counted(len(self.cases), self.text)
+
+
+def counted(n: int, text: str) -> str:
+    """A finding's text with its number of cases in front, if there are several."""
+    return text if n == 1 else f"({n} cases) {text}"
+
+
+Seen = tuple[Severity, str, str, str]
+"""Severity, text, what differs (or nothing), case."""
+
+
+def rows(
+    verdict: Verdict, planned: Iterable[Case], subject_location: str, location_of: Callable[[str], str]
+) -> tuple[Row, ...]:
+    """The findings worth acting on, worst first. ``location_of`` gives ``file:line`` of the reference of a case."""
+    groups: dict[tuple[Severity, str, str], list[tuple[str, str]]] = {}
+    for severity, text, what, case in _seen(verdict, tuple(planned)):
+        groups.setdefault((severity, text, location_of(case)), []).append((what, case))
+    made = []
+    for (severity, text, location), members in groups.items():
+        whats = sorted({what for what, _ in members if what})
+        told = f"{text}; it shows in: {', '.join(whats)}" if whats else text
+        cases = tuple(case for _, case in members)
+        made.append(Row(severity, verdict.variant, told, subject_location, location, cases))
+    return tuple(sorted(made, key=lambda row: row.severity is not Severity.MUST_FIX))
+
+
+def _seen(verdict: Verdict, planned: tuple[Case, ...]) -> Iterable[Seen]:
+    for decided in sorted(verdict.buggy, key=lambda d: d.case.id):
+        yield decided.finding.severity, describe(decided.finding), "", decided.case.id
+    for missing, why in verdict.unproven:
+        yield Severity.MUST_FIX, f"unproven: {why}", "", missing
+    for decided in verdict.reference_faults:
+        text, what = reference_fault(decided.finding)
+        yield Severity.NICE_TO_HAVE, text, what, decided.case.id
+    for case in planned:
+        finding = verdict.findings.get(case.id)
+        if finding is None:
+            continue
+        if isinstance(finding.facts, LinkFacts) and finding.facts.author is Pinned.NO_COMMIT:
+            text = "no commit of the authors' code is recorded, so that link is not pinned"
+            yield Severity.NICE_TO_HAVE, text, "", case.id
+        if finding.nans:
+            text = "NaN on both sides at the same place: those numbers were not compared"
+            yield Severity.NICE_TO_HAVE, text, "", case.id
+
+
+def describe(finding: Finding) -> str:
+    """A difference in words that are the same on every machine: figures stay in the raw evidence."""
+    if finding.raised:
+        return f"raised {finding.got}; {finding.want}"
+    if finding.numeric:
+        return f"{finding.what} differs beyond the limit (figures: run the command)"
+    return f"{finding.what}: got {finding.got}, want {finding.want}"
+
+
+def reference_fault(finding: Finding) -> tuple[str, str]:
+    """What is wrong with the reference, and what differs for that reason if the text does not say."""
+    if finding.at_fault:
+        return f"the reference is at fault: {finding.at_fault}", ""
+    if finding.fault is Fault.REFERENCE:
+        text = "ill-conditioned here, not compared: the reference gives NaN, or its result jumps when its tensors move "
+        return text + "by a few roundings", finding.what
+    text = "the reference is at fault, the closed form agrees with the variant: "
+    if finding.numeric:
+        return text + f"{finding.what} of the reference is off by more than the limit (figures: run the command)", ""
+    return text + f"{finding.what}: the variant gives {finding.got}, the reference {finding.want}", ""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One finding that several variants share."""
+
+    row: Row
+    variants: tuple[str, ...]
+    n: int
+
+    @property
+    def told(self) -> str:
+        """The text, with the number of cases if there are several."""
+        return counted(self.n, self.row.text)
+
+
+def shared(all_rows: Iterable[Row]) -> list[Shared]:
+    """Rows of equal severity and text as one, in the order in which they first came."""
+    groups: dict[tuple[Severity, str], list[Row]] = {}
+    for row in all_rows:
+        groups.setdefault((row.severity, row.text), []).append(row)
+    return [
+        Shared(members[0], tuple(dict.fromkeys(r.variant for r in members)), sum(len(r.cases) for r in members))
+        for members in groups.values()
+    ]

@@ -1,0 +1,108 @@
+"""``audit --case`` rules as the card does: on the witness, on declared differences, and on the lock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from conformance.nouns.finding import Case, Finding, Outcome
+from conformance.nouns.verdict import Deviation
+from conformance.planning.plan import make_plan
+from conformance.planning.select import plan_for
+from conformance.reporting import one_case, report
+from conformance.running.evidence import Evidence
+from tests.harness import toys
+from tests.harness.world import agree, differ
+
+FORWARD = next(p.case for p in make_plan(toys.ONE) if p.case.id.startswith("sound/peft:gate/forward/perturbed"))
+WITNESS = replace(FORWARD, reference="closed:gate")
+LOCK = Case("sound", "peft:gate", "references", "lock")
+DECLARED = replace(
+    toys.SOUND,
+    deviations=(
+        Deviation("peft:gate/forward/*", "it is shifted", "on purpose", "https://example.org", by_default=False),
+    ),
+)
+CASES = [
+    ("agree", toys.SOUND, {}, 0, "nobody is at fault: they agree"),
+    ("DIFFERS", toys.SOUND, {FORWARD: differ, WITNESS: differ}, 1, "the subject (sound) is at fault"),
+    ("reference at fault", toys.SOUND, {FORWARD: differ}, 0, "the reference (peft:gate) is at fault: the closed form"),
+    ("as declared", DECLARED, {FORWARD: differ, WITNESS: differ}, 0, "declared: it is shifted (on purpose; https://"),
+]
+
+
+def drifted(case: Case) -> Finding:
+    """The reference is not the locked one."""
+    return replace(Finding(case.id, Outcome.ERROR, 1), what="source", got="the code changed", want="as locked")
+
+
+def nothing(case: Case) -> Finding:
+    """No number was compared."""
+    return agree(case, n_compared=0)
+
+
+def silent(case: Case) -> Finding:
+    """The reference declares that it cannot answer."""
+    return Finding(case.id, Outcome.NOT_APPLICABLE, what="no such shape", got="TypeError", want="an answer")
+
+
+def shown(entry: object, changed: dict[Case, object], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Status, what the command prints, and the word on the card."""
+    assert entry is toys.SOUND or entry is DECLARED
+    entries = (toys.SOUND,) if entry is toys.SOUND else (DECLARED,)
+    everything = {p.case.id: agree(p.case) for p in make_plan(entries)}
+    everything |= {case.id: make(case) for case, make in changed.items()}  # type: ignore[operator]
+    plan = plan_for(("sound",), entries, FORWARD.id)
+    status = one_case.show(plan, Evidence({p.case.id: everything[p.case.id] for p in plan}))
+    (view,) = report.judged(entries, Evidence(everything))
+    return status, capsys.readouterr().out, view.state(FORWARD, everything[FORWARD.id])
+
+
+@pytest.mark.parametrize(("word", "entry", "changed", "status", "said"), CASES, ids=[case[0] for case in CASES])
+def test_it_says_what_the_card_says(
+    capsys: pytest.CaptureFixture[str], word: str, entry: object, changed: dict[Case, object], status: int, said: str
+) -> None:
+    """A card would read "the reference is at fault" and its own command "the subject is"."""
+    got, printed, on_the_card = shown(entry, changed, capsys)
+    assert on_the_card == word
+    assert said in printed
+    assert got == status
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "said"),
+    [
+        (
+            {FORWARD: differ, WITNESS: differ, LOCK: drifted},
+            1,
+            "it differs from a reference that is not the locked one",
+        ),
+        ({FORWARD: nothing}, 1, "nothing is proven: compared nothing"),
+        ({FORWARD: drifted}, 1, "nothing is proven: source: got the code changed"),
+        ({FORWARD: silent}, 0, "the reference declares that it cannot answer: no such shape"),
+    ],
+)
+def test_what_proves_nothing(
+    capsys: pytest.CaptureFixture[str], changed: dict[Case, object], status: int, said: str
+) -> None:
+    """A case without a proof would read as one, or a silence of the reference as the subject's fault."""
+    got, printed, _ = shown(toys.SOUND, changed, capsys)
+    assert said in printed
+    assert got == status
+
+
+def test_who_gave_which_value(capsys: pytest.CaptureFixture[str]) -> None:
+    """The faulty side's value would stand there as the wanted one, without a name."""
+    _, printed, _ = shown(toys.SOUND, {FORWARD: lambda case: differ(case, numeric=True)}, capsys)
+    assert "got        1   (subject: sound, " in printed
+    assert "want       2   (reference: peft:gate)" in printed
+    assert "same case  against closed:gate: AGREE" in printed
+
+
+def test_one_case_is_run_with_its_witnesses() -> None:
+    """The judge could not tell whose fault a difference is."""
+    plan = [p.case for p in plan_for(("sound",), toys.ONE, FORWARD.id)]
+    assert plan[0] == FORWARD
+    assert {WITNESS, LOCK} < set(plan)
+    assert all(case.check == "references" or case.probe == FORWARD.probe for case in plan)

@@ -1,0 +1,133 @@
+"""The command: which rows, the table, the exit status."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from machines import cli, registry, table
+from machines.audit import HOOKS_FOLDER, Outcome, Result
+from machines.cli import main
+from machines.machine import Allowed, Machine
+from machines.registry import EXCEPTIONS, MACHINES, SHORT, choose
+from machines.witnesses import WITNESSES
+
+NAMES = [machine.name for machine in MACHINES]
+
+
+def test_an_unknown_row_says_what_was_meant(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A typing error would run nothing and pass."""
+    assert main(["aten-avx22"], root=root) == 2
+    said = capsys.readouterr().err
+    assert "'aten-avx22'" in said
+    assert "Did you mean aten-avx2" in said
+    assert not (root / ".conformance").exists()
+
+
+def test_the_table_names_what_ran_what_differs_and_what_was_not_asked(
+    root: Path, toy: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody could tell from the table what is shown, or two runs would give two texts."""
+    monkeypatch.setattr(registry, "MACHINES", _toys())
+    monkeypatch.setattr("machines.cli.MACHINES", _toys())
+    texts = []
+    for _ in range(2):
+        assert main(["plain", "turned", "elsewhere"], root=root, command=toy) == 1
+        texts.append((root / ".conformance" / "machines.md").read_text(encoding="utf-8"))
+    assert texts[0] == texts[1]
+    assert "| plain | a toy | same bytes |" in texts[0]
+    assert "| turned | a toy | 1 file differs: two.md |" in texts[0]
+    assert "| elsewhere | a toy | could not run: the emulation does not take here" in texts[0]
+    assert "3 machines: 1 same bytes, 1 differs, 1 could not run. Nothing is shown for elsewhere." in texts[0]
+    assert "Not asked for: idle." in texts[0]
+    assert capsys.readouterr().out.count("turned ") == 2
+    assert (root / ".conformance" / "machines" / "turned.diff").is_file()
+
+
+@pytest.mark.parametrize(
+    ("row", "status"), [("plain", 0), ("turned", 1), ("elsewhere", 1), ("failing", 1), ("allowed", 0)]
+)
+def test_the_exit_status_of_one_row(
+    row: str, status: int, root: Path, toy: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CI would go on over a difference, or where nothing was shown."""
+    monkeypatch.setattr(registry, "MACHINES", _toys("failing", "allowed"))
+    cause = "The toy renders another byte, as it was told to."
+    monkeypatch.setattr("machines.cli.EXCEPTIONS", (Allowed("allowed", ("two.md",), cause),))
+    assert main([row], root=root, command=toy) == status
+
+
+def _toys(*more: str) -> tuple[Machine, ...]:
+    does = {"turned": "another-byte", "failing": "ends-at-once-0", "allowed": "another-byte"}
+    plain = [Machine(name, "a toy", {"TOY": does.get(name, "")}) for name in ("plain", "turned", "idle", *more)]
+    return (*plain, Machine("elsewhere", "a toy", witness="folder", want="elsewhere"))
+
+
+def test_outside_git_and_without_reports_it_says_so(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stack trace, or an empty comparison that passes."""
+    (tmp_path / "plain").mkdir()
+    assert main(["as-it-is"], root=tmp_path / "plain") == 2
+    assert main(["as-it-is", "--at", "no-such"], root=root) == 2
+    assert main(["as-it-is", "--at", "HEAD~1"], root=root) == 2
+    said = capsys.readouterr().err
+    assert "git checkout" in said
+    assert "committed reports" in said
+
+
+def test_uncommitted_changes_are_named(root: Path, toy: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever edits and runs this would take HEAD's result for that of the edit."""
+    (root / "new.py").write_text("")
+    assert main(["as-it-is"], root=root, command=toy) == 0
+    assert "1 uncommitted change" in capsys.readouterr().err
+
+
+def test_an_exception_that_is_not_needed_is_named() -> None:
+    """Exceptions would outlive their cause."""
+    allowed = Allowed("plain", ("two.md",), "The toy rendered another byte once, long ago.")
+    same = Result(MACHINES[0], Outcome.SAME)
+    plain = Result(Machine("plain", "a toy"), Outcome.SAME)
+    assert table.needless([same], [allowed]) == []
+    assert table.needless([same, plain], [allowed]) == ["plain"]
+
+
+def test_the_registry_is_whole() -> None:
+    """A row would name a hook, a witness or a machine that does not exist, or shadow another."""
+    assert len({*NAMES}) == len(NAMES)
+    assert {*SHORT} <= {*NAMES}
+    assert {allowed.machine for allowed in EXCEPTIONS} <= {*NAMES}
+    hooks = {path.stem for path in HOOKS_FOLDER.glob("*.py")} - {"__init__"}
+    assert {machine.hook for machine in MACHINES} - {""} == hooks
+    assert {machine.witness for machine in MACHINES} - {""} <= {witness.__name__ for witness in WITNESSES}
+
+
+def test_every_emulation_is_looked_at() -> None:
+    """A row without a witness could be the computer as it is under another name."""
+    assert [machine.name for machine in MACHINES if not machine.witness] == ["as-it-is", "workers-1", "workers-3"]
+
+
+def test_rows_are_chosen_in_the_order_of_the_registry() -> None:
+    """The table would change with the order of the words."""
+    assert [machine.name for machine in choose(["shallow", "as-it-is"])] == ["as-it-is", "shallow"]
+    assert [machine.name for machine in choose([], short=True)] == [name for name in NAMES if name in SHORT]
+    assert [machine.name for machine in choose([])] == NAMES
+
+
+def test_the_tool_and_the_suite_do_not_import_each_other() -> None:
+    """The process that compares would load the copy's code, or what is audited could know that it is."""
+    ours = {path: path.read_text(encoding="utf-8") for path in (cli.ROOT / "machines").rglob("*.py")}
+    suite = {
+        path: path.read_text(encoding="utf-8")
+        for folder in ("conformance", "variants", "refs", "subjects", "proof")
+        for path in (cli.ROOT / folder).rglob("*.py")
+    }
+    assert len(ours) > 10
+    assert len(suite) > 50
+    theirs = r"^\s*(from|import) (conformance|variants|refs|subjects|proof|tests)\b"
+    assert [path for path, text in ours.items() if re.search(theirs, text, re.MULTILINE)] == []
+    assert [
+        path for path, text in suite.items() if re.search(r"^\s*(from|import) machines\b|MACHINE_", text, re.M)
+    ] == []
