@@ -20,7 +20,22 @@ from torch import Tensor
 
 GOLDEN = Path(__file__).with_name("golden")
 MANIFEST = "manifest.json"
-RESTORE = "Restore it from the repository: git checkout -- refs/golden"
+NEEDED = (
+    "file",
+    "file_sha256",
+    "method",
+    "variant",
+    "config",
+    "dtype",
+    "formula",
+    "notes",
+    "verification",
+    "source_repo",
+    "source_commit",
+    "source_path",
+    "source_sha256",
+)
+"""What the manifest must say of each file."""
 
 
 class GoldenError(Exception):
@@ -53,13 +68,27 @@ class Vector:
         return load(_read(self.folder, self.file, self.sha256))
 
 
+def _restore(folder: Path, file: str = "") -> str:
+    """What to do about a folder that is not what it should be."""
+    path = f"/{file}" if file else ""
+    if folder == GOLDEN:
+        return f"Restore it from the repository: git checkout -- refs/golden{path}"
+    return f"Get {folder}{path} again from where it is from, or correct its {MANIFEST}"
+
+
 def vectors(method: str | None = None, folder: Path = GOLDEN) -> tuple[Vector, ...]:
     """Every vector of a method (of all without one), sorted by file.
 
     GoldenError for a file that is missing, damaged or not in the manifest, whatever its method; KeyError for an
     unknown method.
     """
-    entries = manifest(folder)["files"]
+    entries = manifest(folder).get("files")
+    if not isinstance(entries, list):
+        raise GoldenError(f"got no list of files in {folder / MANIFEST}, want one. {_restore(folder, MANIFEST)}")
+    for entry in entries:
+        if lacking := [name for name in NEEDED if name not in entry]:
+            told = f"got an entry of {entry.get('file', 'no file')} without {', '.join(lacking)} in {folder / MANIFEST}"
+            raise GoldenError(f"{told}, want all of {', '.join(NEEDED)}. {_restore(folder, MANIFEST)}")
     _check_folder(folder, entries)
     found = tuple(_vector(folder, e) for e in sorted(entries, key=lambda e: str(e["file"])))
     if method is None:
@@ -77,10 +106,13 @@ def manifest(folder: Path = GOLDEN) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GoldenError(
-            f"got no manifest at {path}, want one that lists every vector. {RESTORE}/{MANIFEST}"
+            f"got no manifest at {path}, want one that lists every vector. {_restore(folder, MANIFEST)}"
         ) from None
     except ValueError as error:
-        raise GoldenError(f"got a manifest that is not JSON ({error}) at {path}. {RESTORE}/{MANIFEST}") from error
+        told = f"got a manifest that is not JSON ({error}) at {path}"
+        raise GoldenError(f"{told}. {_restore(folder, MANIFEST)}") from error
+    if not isinstance(data, dict):
+        raise GoldenError(f"got a manifest that is no object at {path}. {_restore(folder, MANIFEST)}")
     return data
 
 
@@ -93,7 +125,9 @@ def init_facts(method: str, folder: Path = GOLDEN) -> dict[str, Any]:
 def _check_folder(folder: Path, entries: list[dict[str, Any]]) -> None:
     listed = {str(e["file"]): str(e["file_sha256"]) for e in entries}
     if len(listed) != len(entries):
-        raise GoldenError(f"got {len(entries)} entries for {len(listed)} files in {folder / MANIFEST}. {RESTORE}")
+        raise GoldenError(
+            f"got {len(entries)} entries for {len(listed)} files in {folder / MANIFEST}. {_restore(folder)}"
+        )
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*.safetensors")}
     for file in sorted(there - set(listed)):
         raise GoldenError(
@@ -109,11 +143,13 @@ def _read(folder: Path, file: str, sha256: str) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise GoldenError(f"got no file at {path}, want the one that {MANIFEST} lists. {RESTORE}/{file}") from None
+        raise GoldenError(
+            f"got no file at {path}, want the one that {MANIFEST} lists. {_restore(folder, file)}"
+        ) from None
     if (got := _sha(data)) != sha256:
         raise GoldenError(
             f"got a file of {len(data)} bytes with SHA-256 {got} at {path}, want {sha256} as {MANIFEST} says. "
-            f"{RESTORE}/{file}"
+            f"{_restore(folder, file)}"
         )
     return data
 

@@ -38,6 +38,8 @@ class Author:
     commit: str | None = None
     sha256: str | None = None
     """Of the file at that commit, where it was recorded."""
+    licence: str = ""
+    """As their licence file says, or why it is not known."""
 
     @property
     def url(self) -> str:
@@ -47,6 +49,10 @@ class Author:
 
 Ranks = Callable[[nn.Module, Sequence[Tensor], Settings], dict[str, tuple[int, float]]]
 """``(model, calibration rows, settings)`` -> rank and scale of every layer that gets an adapter, by name."""
+
+
+Starts = Callable[[nn.Module, Sequence[Tensor], Settings, tuple[str, ...]], dict[str, Tensor]]
+"""``(model, calibration rows, settings, layers)`` -> the tensor that looks at data, by name of these layers."""
 
 
 def _everything(settings: Settings) -> bool:
@@ -76,6 +82,8 @@ class Live:
     """The checks that it is asked in; all of them if none is named."""
     ranks: Ranks | None = None
     """For a method that gives each layer a rank of its own."""
+    starts: Starts | None = None
+    """For a method whose layers may share what it finds in the data."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,14 @@ class Transcribed:
     covers: Callable[[Settings], bool] = _everything
     checks: tuple[str, ...] = ()
     """The checks that it is asked in; all of them if none is named."""
+    ranks: Ranks | None = None
+    starts: Starts | None = None
+    """Both as of a live reference."""
+    penalty: Callable[[Tensor], Tensor] | None = None
+    """What the authors add to the loss, of the one tensor that trains."""
+    residual: str = ""
+    """The dtype in which the authors keep the weight that is left in the layer, where it is not the layer's own. What
+    is built keeps the layer's: ``reconstruction`` asks for the difference."""
 
 
 @dataclass(frozen=True)

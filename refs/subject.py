@@ -20,6 +20,7 @@ class View:
 
 AS_IS = View(lambda t: t, lambda t, shape: t)
 TRANSPOSED = View(lambda t: t.T, lambda t, shape: t.T)
+NEGATED = View(lambda t: -t, lambda t, shape: -t)
 FLAT = View(lambda t: t.reshape(-1), lambda t, shape: t.reshape(shape))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from refs.calibration import whole
 from refs.settings import Settings
-from refs.subject import AS_IS, Subject
+from refs.subject import AS_IS, Subject, View
 from refs.transcriptions.transcription import RESIDUAL, Transcription
 
 
@@ -57,13 +57,17 @@ def build_transcribed(
     trainable: tuple[str, ...],
     drawn: Mapping[str, Tensor] | None = None,
     names: Mapping[str, str] | None = None,
+    views: Mapping[str, View] | None = None,
+    core: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     oriented: bool = False,
     stored: bool = False,
 ) -> Subject:
     """The transcription around ``layer``, started as the authors start it.
 
     ``drawn``: initial values that come from a random generator. ``names``: the transcription's name of a tensor -> the
-    name that the variants use, where they differ. With the option ``calibration``, the start looks at those inputs.
+    name that the variants use, where they differ; ``views``: how a tensor reads there, where not as it is. ``core``:
+    what the start takes out of the weight; U diag(S) Vh without one. With the option ``calibration``, the start looks
+    at those inputs.
     ``oriented``: the start goes through the roots of a covariance, which float32 does not carry far enough: float64.
     ``stored``: W_res is formed against the factors as stored, and not as computed.
     """
@@ -77,22 +81,31 @@ def build_transcribed(
     residual = start.pop(RESIDUAL[0], None)
     if residual is not None:
         start = {name: value.to(dtype if stored else torch.float32) for name, value in start.items()}
-        _replace_weight(layer, start, residual, stored)
+        _replace_weight(layer, start, residual, stored, core or _factors)
     values = {name: value.to(dtype) for name, value in {**start, **(drawn or {})}.items()}
     host = EffectiveLayer(layer, transcription, config, {n: v for n, v in values.items() if n in trainable})
     host.freeze({name: value for name, value in values.items() if name not in trainable})
     for parameter in layer.parameters():
         parameter.requires_grad_(False)
-    return Subject(host, layer, {(names or {}).get(name, name): (name, AS_IS) for name in values})
+    read = views or {}
+    return Subject(host, layer, {(names or {}).get(name, name): (name, read.get(name, AS_IS)) for name in values})
 
 
-def _replace_weight(layer: nn.Linear, start: Mapping[str, Tensor], residual: Tensor, stored: bool) -> None:
+def _replace_weight(
+    layer: nn.Linear,
+    start: Mapping[str, Tensor],
+    residual: Tensor,
+    stored: bool,
+    core: Callable[[Mapping[str, Tensor]], Tensor],
+) -> None:
     """Leave W_res in the layer; in float64 formed there, so that only the factors carry the rounding of float32."""
     with torch.no_grad():
         if layer.weight.dtype == torch.float64 or stored:
-            right = start.get("Vh", start.get("P"))
-            assert right is not None
-            core = (start["U"].double() * start["S"].double()) @ right.double()
-            layer.weight.copy_(layer.weight.double() - core)
+            layer.weight.copy_(layer.weight.double() - core({name: value.double() for name, value in start.items()}))
         else:
             layer.weight.copy_(residual)
+
+
+def _factors(start: Mapping[str, Tensor]) -> Tensor:
+    product: Tensor = (start["U"] * start["S"]) @ (start["Vh"] if "Vh" in start else start["P"])
+    return product

@@ -15,10 +15,19 @@ R(-coeff) is the inverse of R(coeff); coeff = 0 is the base model. The bound hol
 no angle exceeds max_rotation_angle, in blocks of 4 one can (1.10 rad for 0.5).
 With calibration inputs the r directions are those of the largest ``S_i mean|x Vh_i^T|``, see ``svd_family``.
 
-At t=0 the angles are 0 and live; delta is 4e-4 + N(0, 4e-4) and live, so the start is near the identity and not at it:
-|W' - W| is about 3e-4 |W| at r = 8.
-Reference: lora-lite ``variants/antipasto_rot.py`` (coeff = 1). The Flax original has the coefficient (alpha), the
-opposite sign of p, one R for both sides, and calls the input side U.
+What the originals have besides: ``rotate_basis`` shared turns both bases by the one ``angles_v`` (R_u = R_v);
+``rotation`` matrix_exp takes R = exp(2 X); ``use_delta_s`` False leaves S alone, and there is no delta.
+
+At t=0 all are live. ``convention`` says whose start it is, and whose sign of p:
+
+    lora_lite        R(p)     p = 0                         delta = 4e-4 + N(0, (4e-4)^2)
+    antipasto3       R(-p)    p = 1e-4 t                    delta = 4e-4 (1 + t),  t ~ N(0, 1) cut at two sigma
+    antipasto_torch  R(-p)    p = N(0, (0.012 sqrt(2))^2)   delta = 4e-4 + N(0, (4e-4)^2)
+
+So the start is near the identity and not at it: |W' - W| is about 3e-4 |W| at r = 8 with the first.
+Reference: lora-lite ``variants/antipasto_rot.py`` (coeff = 1). The Flax original antipasto3 and the first torch layer
+have the coefficient (alpha); antipasto3 has one R for both sides, and calls the input side U; the torch layer turns all
+r directions in one block.
 """
 
 from __future__ import annotations
@@ -31,8 +40,16 @@ from torch import Tensor, nn
 
 from variants.options import documented, option
 from variants.runtime.calibrate import Statistic
-from variants.runtime.spec import TensorSpec
+from variants.runtime.spec import Initial, TensorSpec
 from variants.svd_family import MeanAbs, SVDAdapter, SVDConfig
+
+ROTATED: dict[str, tuple[str, ...]] = {
+    "V": ("angles_v",),
+    "U": ("angles_u",),
+    "both": ("angles_v", "angles_u"),
+    "shared": ("angles_v",),
+    "none": (),
+}
 
 
 @documented
@@ -42,8 +59,8 @@ class AntiPaSTORotConfig(SVDConfig):
 
     rotate_basis: str = option(
         "V",
-        "which singular basis rotates: input side (V), output side (U), both or none",
-        range="V, U, both, none",
+        "which singular basis rotates: input side (V), output side (U), both, both by the same angles (shared) or none",
+        range="V, U, both, shared, none",
         symbol="R_v, R_u",
         paper="rotate_basis, in lora-lite",
         change="both adds a second set of angles; none trains the shift of singular values alone",
@@ -64,10 +81,37 @@ class AntiPaSTORotConfig(SVDConfig):
         paper="max_rotation_angle, in lora-lite",
         change="lower it to stay nearer the base model",
     )
+    rotation: str = option(
+        "cayley",
+        "how a skew block becomes a rotation",
+        range="cayley, matrix_exp",
+        symbol="R",
+        paper="rotation_method, in the authors' first torch layer",
+        change="matrix_exp turns by the entries of 2 X themselves; it costs more",
+    )
+    use_delta_s: bool = option(
+        True,
+        "whether the singular values are shifted",
+        range="True or False",
+        symbol="delta",
+        paper="use_delta_s, in antipasto3",
+        change="False to train rotations alone",
+    )
+    convention: str = option(
+        "lora_lite",
+        "whose start, and whose sign of the angles",
+        range="lora_lite, antipasto3, antipasto_torch",
+        symbol="p, delta at t=0",
+        paper="the code of that name",
+        change="take an original's to continue what it has trained, or to start as it starts",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_choice("rotate_basis", self.rotate_basis, ("V", "U", "both", "none"))
+        self.require_choice("rotate_basis", self.rotate_basis, tuple(ROTATED))
+        self.require_choice("rotation", self.rotation, ("cayley", "matrix_exp"))
+        self.require_flag("use_delta_s", self.use_delta_s)
+        self.require_choice("convention", self.convention, tuple(STARTS))
         size = self.block_size
         self.require(type(size) is int and size >= 2, "block_size", size, "an integer of at least 2")
         if self.rotate_basis != "none":
@@ -79,11 +123,40 @@ class AntiPaSTORotConfig(SVDConfig):
     @property
     def rotated(self) -> tuple[str, ...]:
         """The names of the angles there are."""
-        return {"V": ("angles_v",), "U": ("angles_u",), "both": ("angles_v", "angles_u"), "none": ()}[self.rotate_basis]
+        return ROTATED[self.rotate_basis]
+
+    @property
+    def left(self) -> str:
+        """The name of the angles that turn U; empty for none."""
+        return {"U": "angles_u", "both": "angles_u", "shared": "angles_v"}.get(self.rotate_basis, "")
 
 
 def _near_4e_4(shape: torch.Size, layer: nn.Module) -> Tensor:
     return 4e-4 + 4e-4 * torch.randn(shape)
+
+
+def _cut_near_4e_4(shape: torch.Size, layer: nn.Module) -> Tensor:
+    return 4e-4 + 4e-4 * _within_two_sigma(shape)
+
+
+def _tiny(shape: torch.Size, layer: nn.Module) -> Tensor:
+    return 1e-4 * _within_two_sigma(shape)
+
+
+def _small(shape: torch.Size, layer: nn.Module) -> Tensor:
+    return 0.012 * 2**0.5 * torch.randn(shape)
+
+
+def _within_two_sigma(shape: torch.Size) -> Tensor:
+    return nn.init.trunc_normal_(torch.empty(shape), a=-2.0, b=2.0)
+
+
+STARTS: dict[str, tuple[Initial, Initial]] = {
+    "lora_lite": ("zeros", _near_4e_4),
+    "antipasto3": (_tiny, _cut_near_4e_4),
+    "antipasto_torch": (_small, _near_4e_4),
+}
+"""Of the angles and of delta."""
 
 
 class AntiPaSTORot(SVDAdapter):
@@ -97,10 +170,11 @@ class AntiPaSTORot(SVDAdapter):
     @classmethod
     def specs(cls, config: AntiPaSTORotConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
         size = config.block_size
-        angles = TensorSpec((config.r // size, size * (size - 1) // 2))
+        angles_start, delta_start = STARTS[config.convention]
+        angles = TensorSpec((config.r // size, size * (size - 1) // 2), angles_start)
         return {
             **super().specs(config, d_in, d_out),
-            "delta": TensorSpec((config.r,), _near_4e_4),
+            **({"delta": TensorSpec((config.r,), delta_start)} if config.use_delta_s else {}),
             **dict.fromkeys(config.rotated, angles),
         }
 
@@ -111,25 +185,34 @@ class AntiPaSTORot(SVDAdapter):
     def core(self, h: Tensor) -> Tensor:
         if "angles_v" in self.config.rotated:
             h = _turn(self.rotation("angles_v", h.dtype), h)
-        h = h * (self.S.to(h.dtype) + self.coeff * self.delta.to(h.dtype))
-        if "angles_u" in self.config.rotated:
-            h = _turn(self.rotation("angles_u", h.dtype).mT, h)
+        S = self.S.to(h.dtype)
+        h = h * (S + self.coeff * self.delta.to(h.dtype) if self.config.use_delta_s else S)
+        if left := self.config.left:
+            h = _turn(self.rotation(left, h.dtype).mT, h)
         return h
 
     def rotation(self, angles: str, dtype: torch.dtype) -> Tensor:
         """The blocks of R, ``(r / block_size, block_size, block_size)``."""
         p = getattr(self, angles).to(dtype)
         size, t = self.config.block_size, math.tan(self.config.max_rotation_angle / 2)
-        x = self.coeff * t * torch.tanh(p / (4 * t))
+        sign = 1 if self.config.convention == "lora_lite" else -1
+        x = sign * self.coeff * t * torch.tanh(p / (4 * t))
         if size == 2:  # multiplied out, with X = [[0, x], [-x, 0]]
-            same, cross = (1 - x * x) / (1 + x * x), 2 * x / (1 + x * x)
+            if self.config.rotation == "matrix_exp":
+                same, cross = torch.cos(2 * x), torch.sin(2 * x)
+            else:
+                same, cross = (1 - x * x) / (1 + x * x), 2 * x / (1 + x * x)
             return torch.stack((same, cross, -cross, same), dim=-1).view(-1, 2, 2)
         i, j = torch.triu_indices(size, size, offset=1, device=p.device)
         upper = p.new_zeros(len(p), size, size)
         upper[:, i, j] = x
         X = upper - upper.mT
+        if self.config.rotation == "matrix_exp":
+            # Of one small matrix torch 2.13 keeps ten digits, of two all.
+            R: Tensor = torch.linalg.matrix_exp(torch.cat((2 * X, -2 * X)))[: len(X)]
+            return R
         identity = torch.eye(size, dtype=dtype, device=p.device)
-        R: Tensor = torch.linalg.solve(identity - X, identity + X)
+        R = torch.linalg.solve(identity - X, identity + X)
         return R
 
 

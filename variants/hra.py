@@ -17,11 +17,20 @@ Half of U is uniform on +-1/sqrt(r/2): the forward does not depend on the length
 1/|u_i|.
 With ``gram_schmidt`` there is no start at the identity (I - 2 Q^T Q flips r directions whatever Q is) and paired rows
 would be 0/0, so U starts unpaired, uniform on +-1/sqrt(r).
-Reference: ``peft.tuners.hra.layer.HRALinear`` (its hra_u is U transposed).
+
+``side`` output is what the authors' llama layers do: rows of U are (r, d_out), and with no step beyond the other side's
+
+    W' = H_{r-1} ... H_0 W        H_i = I - 2 u_i u_i^T / (|u_i|^2 + eps)        y' = (y - b) H_0 ... H_{r-1} + b
+
+U starts uniform on +-eps sqrt(6 / r): vectors much shorter than sqrt(eps) hardly reflect, so the start is near the
+identity, for any r. With ``gram_schmidt`` there is no eps, and U = [I_r 0]: the first r outputs start negated.
+``orthogonality_penalty`` is what their script adds to the loss: | I_r - V V^T |_F, V the rows of U at length 1.
+Reference: ``peft.tuners.hra.layer.HRALinear`` (its hra_u is U transposed); the output side: the authors' llama code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +53,7 @@ class HRAConfig(AdapterConfig):
     r: int = option(
         8,
         "number of reflections",
-        range="an even integer of at least 2; any integer of at least 1 with gram_schmidt",
+        range="an even integer of at least 2; any of at least 1 with gram_schmidt or on the output side",
         symbol="r",
         paper="r",
         peft="r",
@@ -59,12 +68,31 @@ class HRAConfig(AdapterConfig):
         peft="apply_GS",
         change="True for orthogonal reflections; the start is then not the identity",
     )
+    side: str = option(
+        "input",
+        "whether the reflections act on the layer's input or on its output",
+        range="input, output",
+        symbol="H_0 ... H_{r-1}",
+        paper="the authors' llama layers have the output side",
+        change="output for any rank and for what the authors' llama code trains; peft cannot load it",
+    )
+    eps: float = option(
+        6e-5,
+        "room beside the squared length of a vector, on the output side",
+        range="a positive number",
+        symbol="eps",
+        paper="eps, in the authors' llama layers",
+        change="a larger one starts with longer vectors: their bound is eps sqrt(6 / r)",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_rank(self.r)
         self.require_flag("gram_schmidt", self.gram_schmidt)
-        even = self.gram_schmidt or self.r % 2 == 0
+        self.require_choice("side", self.side, ("input", "output"))
+        self.require_finite("eps", self.eps)
+        self.require(self.eps > 0, "eps", self.eps, "a positive number")
+        even = self.gram_schmidt or self.side == "output" or self.r % 2 == 0
         self.require(even, "r", self.r, "an even number (reflections start as pairs that cancel)")
 
 
@@ -79,6 +107,19 @@ def _pairs(shape: torch.Size, layer: nn.Module) -> Tensor:
     return _uniform_over_rank(torch.Size((r // 2, d_in)), layer).repeat_interleave(2, dim=0)
 
 
+def _short(eps: float) -> Callable[[torch.Size, nn.Module], Tensor]:
+    """Uniform on +-eps sqrt(6 / r), up to eps^2: Kaiming's with a = 1 / eps and the fan-in of the rank."""
+
+    def drawn(shape: torch.Size, layer: nn.Module) -> Tensor:
+        return nn.init.kaiming_uniform_(torch.empty(shape[1], shape[0]), a=1 / eps).T
+
+    return drawn
+
+
+def _unit_rows(shape: torch.Size, layer: nn.Module) -> Tensor:
+    return torch.eye(*shape)
+
+
 class HRA(Adapter):
     """See the module's docstring."""
 
@@ -89,24 +130,43 @@ class HRA(Adapter):
 
     @classmethod
     def specs(cls, config: HRAConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        if config.side == "output":
+            short = _short(config.eps)
+            return {"U": TensorSpec((config.r, d_out), _unit_rows if config.gram_schmidt else short)}
         return {"U": TensorSpec((config.r, d_in), _uniform_over_rank if config.gram_schmidt else _pairs)}
 
     def check_layer(self, layer: nn.Module) -> None:
         self.require_float_weight(layer)  # which a half-precision layer is reflected by
         if self.config.gram_schmidt:
-            self.require_rank_at_most(self.d_in, "there are no more orthogonal directions than inputs")
+            most = self.d_in if self.config.side == "input" else self.d_out
+            self.require_rank_at_most(most, f"there are no more orthogonal directions than {self.config.side}s")
 
     def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
-        return self.reflect(x) if x.dtype == self._wide(x) else x
+        return self.reflect(x) if self.config.side == "input" and x.dtype == self._wide(x) else x
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         wide = self._wide(x)
+        if self.config.side == "output":
+            return self._reflect_output(layer, x, y, wide)
         if x.dtype == wide:
             return y
         W = weight_of(layer)
         # A half-precision layer would round the reflected input, and with it the gradient that U gets.
         U, KW = self._kept((self.U, W), lambda: self._through(W, wide), wide)
         return plus_product(y, thin_product(x, U), KW, -1).to(y.dtype)
+
+    def _reflect_output(self, layer: nn.Module, x: Tensor, y: Tensor, wide: torch.dtype) -> Tensor:
+        if x.dtype != wide:  # from x through U W: of a rounded output U would get a rounded gradient
+            W = weight_of(layer)
+            UW, K = self._kept((self.U, W), lambda: self._projected(W, wide), wide)
+            return plus_product(y, thin_product(x, UW), K, -1).to(y.dtype)
+        bias: Tensor | None = getattr(layer, "bias", None)
+        U, K = self._kept((self.U,), lambda: self.factors(wide), wide)
+        return y - F.linear(y if bias is None else y - bias, U) @ K
+
+    def _projected(self, W: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        U, K = self.factors(dtype)
+        return U @ W.to(dtype), K
 
     def reflect(self, h: Tensor) -> Tensor:
         """h H_{r-1} ... H_0 for rows ``h: (..., d_in)``."""
@@ -119,10 +179,19 @@ class HRA(Adapter):
         if self.config.gram_schmidt:
             Q = torch.linalg.qr(U.T).Q.T
             return Q.to(dtype), 2 * Q.to(dtype)
+        eps = 0.0
+        if self.config.side == "output":  # its first reflection acts first
+            U, eps = U.flip(0), self.config.eps
         G = U @ U.T
-        S = G.triu(1) + torch.diag(G.diagonal() / 2)
+        S = G.triu(1) + torch.diag((G.diagonal() + eps) / 2)
         K: Tensor = torch.linalg.solve_triangular(S.T, U, upper=False)
         return U.to(dtype), K.to(dtype)
+
+    def orthogonality_penalty(self) -> Tensor:
+        """How far the rows of U are from orthogonal, as a scalar to add to the loss."""
+        V = self.U / torch.linalg.vector_norm(self.U, dim=1, keepdim=True)
+        penalty: Tensor = torch.linalg.matrix_norm(torch.eye(len(V), dtype=V.dtype, device=V.device) - V @ V.T)
+        return penalty
 
     def _through(self, W: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         U, K = self.factors(dtype)

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from conformance.checks.check import Check
 from conformance.checks.lifecycle import checkpoint, coexistence, detach, merge
-from conformance.checks.numbers import contraction, forward, gradients, low_precision, orthogonality, steering
-from conformance.checks.start import data_init, init, ranks, reconstruction
+from conformance.checks.numbers import (
+    chirality,
+    contraction,
+    forward,
+    gradients,
+    low_precision,
+    orthogonality,
+    pairing,
+    penalty,
+    steering,
+)
+from conformance.checks.start import data_init, init, ranks, reconstruction, shared_inputs
 from conformance.checks.tensors import influence, params, references, refusals
 from conformance.checks.use import exchange, execution_modes, quantised
 
@@ -18,12 +28,16 @@ CHECKS: tuple[Check, ...] = tuple(
         data_init,
         reconstruction,
         ranks,
+        shared_inputs,
         gradients,
         low_precision,
         forward,
         steering,
         contraction,
         orthogonality,
+        chirality,
+        penalty,
+        pairing,
         influence,
         refusals,
         detach,

@@ -10,6 +10,8 @@ from conformance.nouns.verdict import Decided, Deviation, Label, Verdict
 
 LOCK = "references"
 """The check that compares a reference with the lock."""
+WITNESS = "closed:"
+"""What the id of a closed form starts with."""
 NEEDED = (LOCK, "params", "init", "gradients", "low_precision", "forward", "influence")
 """A variant is CORRECT only if each of these checks, and every other that is asked of it, agreed at least once: absence
 of difference is no proof."""
@@ -60,6 +62,7 @@ def _judge_one(
     seen: dict[Deviation, list[str]] = {d: [] for d in deviations}
     findings: dict[str, Finding] = {}
     drifted = _drifted(cases, evidence)
+    witnesses = {case.reference for case in cases if case.reference.startswith(WITNESS)}
     if not cases:
         unproven.append((name, "NO_REFERENCE: nothing is planned for it"))
     for case in cases:
@@ -84,7 +87,7 @@ def _judge_one(
             if matching:
                 for deviation in matching:
                     seen[deviation].append(case.id)
-            elif _reference_is_at_fault(case, finding, evidence):
+            elif _reference_is_at_fault(case, finding, evidence, witnesses):
                 faults.append(Decided(case, finding))
             elif case.reference in drifted:
                 unproven.append((case.id, "it differs from a reference that is not the locked one"))
@@ -113,18 +116,17 @@ def _drifted(cases: list[Case], evidence: Mapping[str, Finding]) -> set[str]:
     return {case.reference for case in checked if evidence[case.id].outcome is Outcome.ERROR}
 
 
-def _reference_is_at_fault(case: Case, finding: Finding, evidence: Mapping[str, Finding]) -> bool:
-    """The check saw it, or the closed form answers the same question as the subject and not as the reference.
+def _reference_is_at_fault(case: Case, finding: Finding, evidence: Mapping[str, Finding], witnesses: set[str]) -> bool:
+    """The check saw it, or a closed form answers the same question as the subject and not as the reference.
 
-    The witness must have been asked about everything that differs.
+    The witness must have been asked about everything that differs. It speaks of the method, so of each reference of it.
     """
     if finding.fault is Fault.REFERENCE:
         return True
-    kind, _, method = case.reference.partition(":")
-    if kind == "closed":
+    if case.reference in witnesses:
         return False
-    witness = evidence.get(Case(case.variant, f"closed:{method}", case.check, case.probe).id)
-    return witness is not None and _proves(witness) and _about(finding.differing) <= _about(witness.asked)
+    told = (evidence.get(Case(case.variant, closed, case.check, case.probe).id) for closed in witnesses)
+    return any(w is not None and _proves(w) and _about(finding.differing) <= _about(w.asked) for w in told)
 
 
 def _about(compared: tuple[Compared, ...]) -> set[str]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from conformance.nouns.lifecycle import Lifecycle
 from conformance.nouns.verdict import Deviation
-from refs.reference import Method, Options, Ranks
+from refs.reference import Method, Options, Ranks, Starts
 from refs.settings import Settings
 from refs.subject import Subject
 
@@ -30,7 +30,8 @@ class Entry:
     ``has_dropout`` and ``specials`` say which probes make sense; ``invariants`` what the method promises beyond its
     formula (``steering``, ``rotation``, ``reflection``, ``contraction``, ``principal``). ``build_stack`` puts it, by
     calibration, on two layers in a row or on the second only, and gives the second one's initial tensors.
-    ``ranks`` does so with a model, for a method that gives each layer a rank of its own. ``refused`` are option sets,
+    ``ranks`` does so with a model, for a method that gives each layer a rank of its own; ``starts`` with some of its
+    layers, of which it gives the tensor that looks at data. ``refused`` are option sets,
     ``r`` among them, that must raise an error. ``lifecycle`` holds what else its users can do with it.
     """
 
@@ -47,6 +48,7 @@ class Entry:
     lifecycle: Lifecycle | None = None
     deviations: tuple[Deviation, ...] = ()
     ranks: Ranks | None = None
+    starts: Starts | None = None
     build_stack: Callable[[tuple[nn.Linear, nn.Linear], Settings, bool], dict[str, Tensor]] | None = None
 
     @property

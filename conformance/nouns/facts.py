@@ -152,6 +152,20 @@ class BasisFacts:
     angle: str
 
 
+@dataclass(frozen=True)
+class RoundingFacts:
+    """The decade of what is lost where a reference keeps a weight in a lower precision, as a share of the weight."""
+
+    lost: str
+
+
+@dataclass(frozen=True)
+class SenseFacts:
+    """Which way an angle of +x, as each side stores it, turns which basis."""
+
+    angles: tuple[SidePair, ...]
+
+
 class Use(StrEnum):
     """What happened when a variant was used in some way."""
 
@@ -182,6 +196,8 @@ Facts = (
     | StepFacts
     | SubspaceFacts
     | BasisFacts
+    | RoundingFacts
+    | SenseFacts
     | Answer
 )
 KINDS: dict[str, type[Facts]] = {
@@ -194,6 +210,8 @@ KINDS: dict[str, type[Facts]] = {
     "step": StepFacts,
     "subspace": SubspaceFacts,
     "basis": BasisFacts,
+    "rounding": RoundingFacts,
+    "sense": SenseFacts,
     "answer": Answer,
 }
 """Every kind of fact by its name in the evidence file."""

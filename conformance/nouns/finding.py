@@ -90,6 +90,8 @@ class Finding:
     severity: Severity = Severity.MUST_FIX
     facts: Facts | None = None
     """What the check states for the card."""
+    at_fault: str = ""
+    """What the reference does wrong, in words, where the check saw it and it is no matter of rounding."""
     asked: tuple[Compared, ...] = ()
     """Everything that was compared in this case."""
     differing: tuple[Compared, ...] = ()

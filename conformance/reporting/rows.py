@@ -88,6 +88,8 @@ def describe(finding: Finding) -> str:
 
 def reference_fault(finding: Finding) -> tuple[str, str]:
     """What is wrong with the reference, and what differs for that reason if the text does not say."""
+    if finding.at_fault:
+        return f"the reference is at fault: {finding.at_fault}", ""
     if finding.fault is Fault.REFERENCE:
         text = "ill-conditioned here, not compared: the reference gives NaN, or its result jumps when its tensors move "
         return text + "by a few roundings", finding.what

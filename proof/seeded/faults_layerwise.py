@@ -6,6 +6,10 @@ from proof.seeded.fault import Seeded
 from proof.seeded.faults import half_precision, hra, ia3, road
 
 SEEDED_FAULTS: tuple[Seeded, ...] = (
+    Seeded(hra.HRAOutputInReverseOrder, "hra", "forward", fault="HRA reflections in reverse order"),
+    Seeded(hra.HRAOutputWithoutEpsilon, "hra", "forward"),
+    Seeded(hra.HRAPenaltySquared, "hra", "penalty"),
+    Seeded(road.ROADPairsTheHalvesOfAll, "road", "pairing", fault="an option is silently ignored"),
     Seeded(ia3.IA3GateBeforeTheBias, "ia3", "forward"),
     Seeded(ia3.IA3GateOnTheInput, "ia3", "params"),
     Seeded(ia3.IA3GateInBf16, "ia3", "low_precision", fault="IA3 gate at 1 in bfloat16"),

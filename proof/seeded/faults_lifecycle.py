@@ -45,4 +45,5 @@ SEEDED_FAULTS: tuple[Seeded, ...] = (
     Seeded(eva_ranks.EVAScaleDoesNotFollow, "eva", "ranks"),
     Seeded(eva_ranks.EVARanksByVariance, "eva", "ranks"),
     Seeded(eva_ranks.EVARanksWithoutACap, "eva", "ranks"),
+    Seeded(eva_ranks.EVAWhitensWhatIsShared, "eva", "shared_inputs"),
 )

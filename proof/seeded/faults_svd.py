@@ -77,6 +77,13 @@ SEEDED_FAULTS: tuple[Seeded, ...] = (
     Seeded(antipasto_rot.AntiPaSTORotDeltaAtZero, "antipasto_rot", "init", fault="AntiPaSTO delta at exactly zero"),
     Seeded(antipasto_rot.AntiPaSTORotDeltaAboutZero, "antipasto_rot", "init"),
     Seeded(antipasto_rot.AntiPaSTORotDeltaWithoutSpread, "antipasto_rot", "init"),
+    Seeded(
+        antipasto_rot.AntiPaSTORotOriginalsTurnBack,
+        "antipasto_rot",
+        "chirality",
+        fault="a rotation turns the other way",
+    ),
+    Seeded(antipasto_rot.AntiPaSTORotOriginalUncut, "antipasto_rot", "init"),
     Seeded(antipasto_ablate.AntiPaSTOAblateAlphaNotClamped, "antipasto_ablate", "contraction"),
     Seeded(antipasto_ablate.AntiPaSTOAblateAlphaThroughSigmoid, "antipasto_ablate", "forward"),
     Seeded(antipasto_ablate.AntiPaSTOAblateGradientPastTheClamp, "antipasto_ablate", "gradients"),

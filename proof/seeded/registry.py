@@ -31,10 +31,10 @@ REWRITES: tuple[Rewrite, ...] = (*equivalents.PARTS, *equivalents.REWRITES)
 def entry_of(shown: Seeded | Rewrite) -> Entry:
     """The entry it stands in for, with its code: an ``Adapter``, or anything with a ``build`` of its own."""
     like = next(entry for entry in ENTRIES if entry.name == shown.like)
-    hooks = ("build", "build_stack", "lifecycle", "ranks")
+    hooks = ("build", "build_stack", "lifecycle", "ranks", "starts")
     own = {name: getattr(shown.variant, name) for name in hooks if hasattr(shown.variant, name)}
     if "build" in own:  # what it builds is no adapter of the runtime
         own = {"lifecycle": None, "refused": (), **own}
     if issubclass(shown.variant, Adapter):
         return replace(entry_for(shown.variant, like=like), **own)
-    return replace(like, code=shown.variant, **{"lifecycle": None, "ranks": None, "refused": (), **own})
+    return replace(like, code=shown.variant, **{"lifecycle": None, "ranks": None, "starts": None, "refused": (), **own})

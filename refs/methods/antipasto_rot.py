@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from refs.methods import antipasto
+from refs.methods.antipasto_originals import ANTIPASTO3, ANTIPASTO_TORCH
 from refs.reference import Array, Author, ClosedForm, Method, Transcribed
 from refs.settings import Settings
 from refs.subject import Subject
@@ -28,19 +29,34 @@ def rotation(p: Array, settings: Settings) -> Array:
     """blockdiag((I - coeff A / 2)^-1 (I + coeff A / 2)), A the clamped skew matrix of each row of p."""
     count, size = len(p), settings.option("block_size", 4)
     limit = 2 * np.tan(settings.option("max_rotation_angle", 0.5) / 2)
+    sign = 1 if settings.option("convention", "lora_lite") == "lora_lite" else -1
     R = np.zeros((count * size, count * size))
     for n, row in enumerate(p):
         A = np.zeros((size, size))
-        A[np.triu_indices(size, 1)] = limit * np.tanh(row / (2 * limit))
+        A[np.triu_indices(size, 1)] = sign * limit * np.tanh(row / (2 * limit))
         half = settings.option("coeff", 1.0) * (A - A.T) / 2
         part = slice(n * size, (n + 1) * size)
-        R[part, part] = np.linalg.solve(np.eye(size) - half, np.eye(size) + half)
+        R[part, part] = _turn(half, settings.option("rotation", "cayley"))
     return R
 
 
+def _turn(half: Array, kind: str) -> Array:
+    """(I - X)^-1 (I + X), or exp(2 X) through the eigenvalues i v of the skew X."""
+    if kind == "cayley":
+        return np.asarray(np.linalg.solve(np.eye(len(half)) - half, np.eye(len(half)) + half))
+    values, vectors = np.linalg.eigh(-1j * half)
+    return np.asarray(((vectors * np.exp(2j * values)) @ vectors.conj().T).real)
+
+
+def left(settings: Settings) -> str:
+    """The name of the angles that turn U; empty for none."""
+    basis = settings.option("rotate_basis", "V")
+    return {"U": "angles_u", "both": "angles_u", "shared": "angles_v"}.get(basis, "")
+
+
 def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -> tuple[Array, Array]:
-    S = np.diag(t["S"] + settings.option("coeff", 1.0) * t["delta"])
-    U = t["U"] @ rotation(t["angles_u"], settings).T if "angles_u" in t else t["U"]
+    S = np.diag(t["S"] + settings.option("coeff", 1.0) * t["delta"] if "delta" in t else t["S"])
+    U = t["U"] @ rotation(t[left(settings)], settings).T if left(settings) else t["U"]
     Vh = rotation(t["angles_v"], settings) @ t["Vh"] if "angles_v" in t else t["Vh"]
     return W + U @ S @ Vh, b
 
@@ -66,6 +82,13 @@ def _build(layer: nn.Linear, settings: Settings) -> Subject:
     )
 
 
+def _is_of_lora_lite(settings: Settings) -> bool:
+    """Its layer has no coefficient, no shared angles and one convention."""
+    own = {"coeff": 1.0, "rotation": "cayley", "use_delta_s": True, "convention": "lora_lite"}
+    plain = all(settings.option(name, value) == value for name, value in own.items())
+    return plain and settings.option("rotate_basis", "V") != "shared"
+
+
 METHOD = Method(
     name="antipasto_rot",
     paper=PAPER,
@@ -78,12 +101,14 @@ METHOD = Method(
             ("antipasto_rot",),
             "W_eff = W_res + U R_u^T diag(S + delta) R_v Vh,  R = blockdiag((I - A/2)^-1 (I + A/2))",
             options=(("block_size", 2),),
-            covers=lambda settings: settings.option("coeff", 1.0) == 1,
+            covers=_is_of_lora_lite,
         ),
+        ANTIPASTO3,
+        ANTIPASTO_TORCH,
         ClosedForm(
             "closed:antipasto_rot",
             _effective,
-            "W' = W_res + U R_u^T diag(S + coeff delta) R_v Vh, b' = b",
+            "W' = W_res + U R_u^T diag(S + coeff delta) R_v Vh, b' = b;  R(-p) in the originals' conventions",
             options=(("block_size", 2),),
         ),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 from refs.calibration import batches, nudge, pooled
 from refs.live import build_peft
 from refs.methods import lora
-from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
+from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
 from refs.subject import Host, Subject
+from refs.transcribed import build_transcribed
+from refs.transcriptions import eva as authors
+from refs.transcriptions import lora as authors_lora
 
 NAMES = lora.NAMES
 
@@ -94,11 +98,32 @@ def eva_components(
 
 def _ranks(model: nn.Module, rows: Sequence[Tensor], settings: Settings) -> dict[str, tuple[int, float]]:
     """Rank and scale of each linear layer after peft's own redistribution."""
+    layers = _started(model, rows, settings, _linear(model))
+    return {name: (m.r["default"], m.scaling["default"]) for name, m in layers.items() if hasattr(m, "r")}
+
+
+def _starts(
+    model: nn.Module, rows: Sequence[Tensor], settings: Settings, targets: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """A of each of these layers, as peft's own ``initialize_lora_eva_weights`` leaves it."""
+    layers = _started(model, rows, settings, targets)
+    return {name: m.lora_A["default"].weight.detach().clone() for name, m in layers.items() if hasattr(m, "r")}
+
+
+def _linear(model: nn.Module) -> tuple[str, ...]:
+    return tuple(name for name, module in model.named_modules() if isinstance(module, nn.Linear))
+
+
+def _started(model: nn.Module, rows: Sequence[Tensor], settings: Settings, targets: tuple[str, ...]) -> dict[str, Any]:
     from peft import get_peft_model, initialize_lora_eva_weights
 
-    adjust = settings.option("adjust_scaling", True)
-    config = _config(settings, rho=settings.option("rho", 2.0), adjust_scaling_factors=adjust)
-    config.target_modules = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    config = _config(
+        settings,
+        rho=settings.option("rho", 2.0),
+        adjust_scaling_factors=settings.option("adjust_scaling", True),
+        whiten=settings.option("whiten", False),
+    )
+    config.target_modules = list(targets)
     wrapped: Any = get_peft_model(model, config)
     initialize_lora_eva_weights(
         wrapped,
@@ -108,8 +133,63 @@ def _ranks(model: nn.Module, rows: Sequence[Tensor], settings: Settings) -> dict
         prepare_layer_inputs_fn=None,
         show_progress_bar=False,
     )
-    layers = {name: getattr(wrapped.base_model.model, name) for name in config.target_modules}
-    return {name: (m.r["default"], m.scaling["default"]) for name, m in layers.items() if hasattr(m, "r")}
+    return {name: getattr(wrapped.base_model.model, name) for name in targets}
+
+
+def _build_authors(layer: nn.Linear, settings: Settings) -> Subject:
+    """One layer: the authors' search over the calibration batches, decomposed exactly."""
+    kind, r, d_in = settings.option("calibration", "gap"), settings.r, layer.in_features
+    A = _found(kind, d_in, r, settings.option("whiten", False), nudge())
+    config = authors_lora.Config(r, settings.alpha)
+    return build_transcribed(
+        layer, authors_lora.TRANSCRIPTION, config, _without_data(settings), trainable=("A", "B"), drawn={"A": A}
+    )
+
+
+def _without_data(settings: Settings) -> Settings:
+    """What LoRA's layer is built by: its own start looks at no data."""
+    return replace(settings, options=tuple(pair for pair in settings.options if pair[0] != "calibration"))
+
+
+@cache
+def _found(kind: str, d_in: int, r: int, whiten: bool, by: float) -> Tensor:
+    """``by`` is the nudge of the inputs, a part of the cache's key."""
+    rows = [{"layer": batch.kept} for batch in batches(kind, d_in, torch.float64)]
+    return authors.search(rows, {}, r, min(2.0, d_in / r), whiten=whiten).A["layer"].float()
+
+
+def _searched(
+    model: nn.Module, rows: Sequence[Tensor], settings: Settings, targets: tuple[str, ...]
+) -> authors.Settled:
+    """The authors' search over the layers of a model: the first layer to see an input owns its decomposition."""
+    seen: dict[str, list[Tensor]] = {name: [] for name in targets}
+    handles = [
+        model.get_submodule(name).register_forward_pre_hook(lambda m, x, name=name: seen[name].append(x[0]))
+        for name in targets
+    ]
+    with torch.no_grad():
+        for batch in rows:
+            model(batch)
+    for handle in handles:
+        handle.remove()
+    owners = {name: next(other for other in targets if seen[other][0] is inputs[0]) for name, inputs in seen.items()}
+    own = [name for name in targets if owners[name] == name]
+    found = [{name: seen[name][k].double() for name in own} for k in range(len(rows))]
+    sharing = {name: owner for name, owner in owners.items() if name != owner}
+    return authors.search(
+        found, sharing, settings.r, settings.option("rho", 2.0), whiten=settings.option("whiten", False)
+    )
+
+
+def _ranks_of_authors(model: nn.Module, rows: Sequence[Tensor], settings: Settings) -> dict[str, tuple[int, float]]:
+    ranks = _searched(model, rows, settings, _linear(model)).ranks
+    return {name: (rank, authors.scale(settings.alpha, rank)) for name, rank in ranks.items() if rank}
+
+
+def _starts_of_authors(
+    model: nn.Module, rows: Sequence[Tensor], settings: Settings, targets: tuple[str, ...]
+) -> dict[str, Tensor]:
+    return {name: A.float() for name, A in _searched(model, rows, settings, targets).A.items()}
 
 
 ONE_LAYER = (("calibration", "gap"), ("rho", 1.0))
@@ -119,7 +199,13 @@ ONE_LAYER = (("calibration", "gap"), ("rho", 1.0))
 METHOD = Method(
     name="eva",
     paper=Paper("2410.07170", "Parameter Efficient Fine-tuning via Explained Variance Adaptation"),
-    author=Author("https://github.com/ml-jku/EVA"),
+    author=Author(
+        "https://github.com/ml-jku/EVA",
+        "src/svd.py",
+        "a5ac24bc04da5e6f50ee9de4e7ad5ee5ff4f438d",
+        "82b72c582d3216ac800dd18a22bc4424d0ef1b33429381ecc0ffd9628322bb39",
+        "MIT",
+    ),
     references=(
         Live(
             "peft:eva",
@@ -129,6 +215,20 @@ METHOD = Method(
             "lora_A = leading directions of a mean-centred incremental PCA of the inputs, lora_B = 0",
             options=ONE_LAYER,
             ranks=_ranks,
+            starts=_starts,
+        ),
+        Transcribed(
+            "authors:eva",
+            _build_authors,
+            "transcriptions/eva.py",
+            ("eva_svd_hook", "eva_compute_svd", "eva_redistribution", "eva_adapter"),
+            "y = x W^T + b + (alpha / rank of the layer) (x A^T) B^T\n"
+            "A = the leading directions of a centred incremental decomposition over the batches, B = 0",
+            options=ONE_LAYER,
+            covers=lambda settings: not settings.option("rslora", False) and not settings.option("dropout", 0.0),
+            checks=(*lora.WEIGHTS_ONLY, "ranks", "shared_inputs"),
+            ranks=_ranks_of_authors,
+            starts=_starts_of_authors,
         ),
         ClosedForm(
             "closed:eva",

@@ -19,6 +19,9 @@ from refs.transcriptions import hra as authors
 
 NAMES = {"U": ("hra_u.default", TRANSPOSED)}
 
+EPS = 6e-5
+"""The default of the authors' output-side layer."""
+
 OBJECTS = (
     "peft/tuners/hra/layer.py::HRALinear",
     "peft/tuners/hra/layer.py::HRALayer",
@@ -34,15 +37,21 @@ def _build(layer: nn.Linear, settings: Settings, *, paired: bool = True) -> Subj
     return build_peft(layer, config, NAMES, settings)
 
 
+def on_input(settings: Settings) -> bool:
+    """Whether the reflections act on the input, as peft's do."""
+    return bool(settings.option("side", "input") == "input")
+
+
 def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -> tuple[Array, Array]:
-    identity = np.eye(W.shape[1])
+    identity = np.eye(t["U"].shape[1])
     if settings.option("gram_schmidt", False):
         Q, _ = np.linalg.qr(t["U"].T)
-        return W @ (identity - 2 * Q @ Q.T), b
-    R = identity
-    for u in t["U"]:
-        R = R @ (identity - 2 * np.outer(u, u) / (u @ u))
-    return W @ R, b
+        R = identity - 2 * Q @ Q.T
+    else:
+        R, eps = identity, 0.0 if on_input(settings) else settings.option("eps", EPS)
+        for u in t["U"]:
+            R = R @ (identity - 2 * np.outer(u, u) / (u @ u + eps))
+    return (W @ R if on_input(settings) else R.T @ W), b
 
 
 def _build_authors(layer: nn.Linear, settings: Settings) -> Subject:
@@ -50,6 +59,14 @@ def _build_authors(layer: nn.Linear, settings: Settings) -> Subject:
     config = authors.Config(settings.r, "input", settings.option("gram_schmidt", False))
     drawn = {"U": half.T.repeat_interleave(2, dim=0)}
     return build_transcribed(layer, authors.INPUT_SIDE, config, settings, trainable=("U",), drawn=drawn)
+
+
+def _build_output_side(layer: nn.Linear, settings: Settings) -> Subject:
+    gram_schmidt, eps = settings.option("gram_schmidt", False), settings.option("eps", EPS)
+    config = authors.Config(settings.r, "output", gram_schmidt, 0.0 if gram_schmidt else eps)
+    tall = torch.empty(layer.out_features, settings.r)
+    drawn = {} if gram_schmidt else {"U": nn.init.kaiming_uniform_(tall, a=1 / eps).T}
+    return build_transcribed(layer, authors.OUTPUT_SIDE, config, settings, trainable=("U",), drawn=drawn)
 
 
 METHOD = Method(
@@ -66,7 +83,11 @@ METHOD = Method(
     ),
     references=(
         Live(
-            "peft:hra", _build, OBJECTS, "y' = (W R) x + b,  R = I; for i in 0..r-1: R = R (I - 2 u_i u_i^T / |u_i|^2)"
+            "peft:hra",
+            _build,
+            OBJECTS,
+            "y' = (W R) x + b,  R = I; for i in 0..r-1: R = R (I - 2 u_i u_i^T / |u_i|^2)",
+            covers=on_input,
         ),
         Live(
             "peft:hra_unpaired",
@@ -74,6 +95,7 @@ METHOD = Method(
             OBJECTS,
             "as peft:hra, with init_weights=False: U uniform on +-1/sqrt(r), the start that Gram-Schmidt can use",
             options=(("gram_schmidt", True),),
+            covers=on_input,
             checks=("references", "init"),
         ),
         Transcribed(
@@ -82,8 +104,24 @@ METHOD = Method(
             "transcriptions/hra.py",
             authors.INPUT_SIDE.variants,
             "W_eff = W H_0 H_1 ... H_{r-1}, the layers of the authors' nlu and generation code",
-            covers=lambda settings: settings.r % 2 == 0,
+            covers=lambda settings: on_input(settings) and settings.r % 2 == 0,
         ),
-        ClosedForm("closed:hra", _effective, "W' = W H_0 ... H_{r-1} (with Gram-Schmidt W (I - 2 Q Q^T)), b' = b"),
+        Transcribed(
+            "authors:hra_output",
+            _build_output_side,
+            "transcriptions/hra.py",
+            (*authors.OUTPUT_SIDE.variants, "hra_orth_reg"),
+            "W_eff = H_{r-1} ... H_0 W, H_i = I - 2 u_i u_i^T / (|u_i|^2 + eps), the authors' llama layers\n"
+            "their script adds | I_r - V V^T |_F to the loss, V the normalised rows of U",
+            options=(("side", "output"),),
+            covers=lambda settings: not on_input(settings),
+            penalty=authors.orth_reg,
+        ),
+        ClosedForm(
+            "closed:hra",
+            _effective,
+            "W' = W H_0 ... H_{r-1} (with Gram-Schmidt W (I - 2 Q Q^T)), b' = b\n"
+            "output side: H_{r-1} ... H_0 W, with eps beside |u_i|^2",
+        ),
     ),
 )

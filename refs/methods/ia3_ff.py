@@ -8,7 +8,8 @@ from torch import nn
 
 from refs.live import build_peft
 from refs.methods import ia3
-from refs.reference import Array, ClosedForm, Live, Method
+from refs.methods.lora import WEIGHTS_ONLY
+from refs.reference import Array, ClosedForm, Live, Method, Transcribed
 from refs.settings import Settings
 from refs.subject import Subject
 
@@ -27,6 +28,14 @@ METHOD = Method(
     author=ia3.AUTHOR,
     references=(
         Live("peft:ia3_ff", _build, ia3.OBJECTS, "y' = base(x * ia3_l)  (is_feedforward=True)"),
+        Transcribed(
+            "authors:ia3_ff",
+            lambda layer, settings: ia3.build_authors(layer, settings, "a"),
+            "transcriptions/ia3.py",
+            ("ia3_input_side", "ia3_both_sides", "ia3_ff_gate"),
+            "y = (x * a) W^T + b; on wo the same as their gate on the output of wi_1",
+            checks=WEIGHTS_ONLY,
+        ),
         ClosedForm("closed:ia3_ff", _effective, "W' = W diag(g), b' = b"),
     ),
 )

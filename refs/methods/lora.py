@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from refs.live import build_peft
-from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
+from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
 from refs.subject import AS_IS, Subject
+from refs.transcribed import build_transcribed
+from refs.transcriptions import lora as authors
 
 NAMES = {"A": ("lora_A.default.weight", AS_IS), "B": ("lora_B.default.weight", AS_IS)}
 
@@ -51,6 +54,21 @@ def _build(layer: nn.Linear, settings: Settings) -> Subject:
     return build_peft(layer, lora_config(settings), NAMES, settings)
 
 
+def _build_authors(layer: nn.Linear, settings: Settings) -> Subject:
+    config = authors.Config(settings.r, settings.alpha)
+    drawn = {"A": nn.init.kaiming_uniform_(torch.empty(settings.r, layer.in_features), a=math.sqrt(5))}
+    return build_transcribed(layer, authors.TRANSCRIPTION, config, settings, trainable=("A", "B"), drawn=drawn)
+
+
+def _authors_have(settings: Settings) -> bool:
+    plain = settings.option("init", "kaiming") == "kaiming" and not settings.option("rslora", False)
+    return plain and not settings.option("dropout", 0.0)
+
+
+WEIGHTS_ONLY = ("references", "params", "init", "gradients", "forward", "influence")
+"""Not asked of a layer that is built as one weight in at least float32: how a low-rank path rounds."""
+
+
 def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -> tuple[Array, Array]:
     return W + scale(settings) * t["B"] @ t["A"], b
 
@@ -58,9 +76,24 @@ def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -
 METHOD = Method(
     name="lora",
     paper=Paper("2106.09685", "LoRA: Low-Rank Adaptation of Large Language Models"),
-    author=Author("https://github.com/microsoft/LoRA", "loralib/layers.py", "a0a92e0f26c067cf94747bdbf1ce73793fa44d19"),
+    author=Author(
+        "https://github.com/microsoft/LoRA",
+        "loralib/layers.py",
+        "cb3c07726080020f2d2ed5d732cd14c35068fe92",
+        "ea9fa6bd0930dfbf5af08440f6c71aeab3408cf07d3cca7620c86c45ea730797",
+        "MIT",
+    ),
     references=(
         Live("peft:lora", _build, OBJECTS, "y' = base(x) + lora_B(lora_A(dropout(x))) * (lora_alpha / r)"),
+        Transcribed(
+            "authors:lora",
+            _build_authors,
+            "transcriptions/lora.py",
+            authors.TRANSCRIPTION.variants,
+            "y = x W^T + b + (alpha / r) (x A^T) B^T",
+            covers=_authors_have,
+            checks=WEIGHTS_ONLY,
+        ),
         ClosedForm("closed:lora", _effective, "W' = W + s B A, b' = b"),
     ),
 )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from refs.live import build_peft
 from refs.methods import lora
-from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
+from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
 from refs.subject import Subject
+from refs.transcribed import build_transcribed
+from refs.transcriptions import pissa as authors
 
 NAMES = lora.NAMES
 
@@ -33,6 +37,24 @@ def _build(layer: nn.Linear, settings: Settings) -> Subject:
         if bias is not None:
             layer.bias.data.copy_(bias)  # which nothing decomposes
     return subject
+
+
+def _build_authors(layer: nn.Linear, settings: Settings) -> Subject:
+    niter = settings.option("niter", None)
+    config = authors.Config(settings.r, settings.alpha, settings.option("rslora", False), niter)
+
+    def initial(W: Tensor, c: Any, *rest: Any) -> Mapping[str, Tensor]:
+        drawn = None if niter is None else torch.randn(min(W.shape), settings.r, dtype=W.dtype)
+        return authors.initial(W, c, test_matrix=drawn)
+
+    return build_transcribed(
+        layer,
+        replace(authors.TRANSCRIPTION, initial=initial),
+        config,
+        settings,
+        trainable=("A", "B"),
+        core=lambda t: config.s * t["B"] @ t["A"],
+    )
 
 
 def sign_free(t: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
@@ -67,6 +89,15 @@ METHOD = Method(
             OBJECTS,
             "y' = (W - s B0 A0) x + b + s * lora_B(lora_A(dropout(x)))\n"
             "B0 A0 from the float32 SVD of W, singular values divided by s",
+        ),
+        Transcribed(
+            "authors:pissa",
+            _build_authors,
+            "transcriptions/pissa.py",
+            authors.TRANSCRIPTION.variants,
+            "A = diag(sqrt(S_r / s)) Vh_r, B = U_r diag(sqrt(S_r / s)), W_res = W - s B A, y = x (W_res + s B A)^T + b",
+            covers=lambda settings: not settings.option("dropout", 0.0),
+            checks=lora.WEIGHTS_ONLY,
         ),
         ClosedForm("closed:pissa", _effective, "W' = W_res + s B A, b' = b"),
     ),

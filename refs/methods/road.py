@@ -8,9 +8,12 @@ import numpy as np
 from torch import nn
 
 from refs.live import build_peft
-from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
+from refs.methods.lora import WEIGHTS_ONLY
+from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
-from refs.subject import AS_IS, Subject
+from refs.subject import AS_IS, FLAT, Subject, View
+from refs.transcribed import build_transcribed
+from refs.transcriptions import road as authors
 
 NAMES = {"theta": ("road_theta.default", AS_IS), "alpha": ("road_alpha.default", AS_IS)}
 
@@ -33,6 +36,21 @@ def _build(layer: nn.Linear, settings: Settings) -> Subject:
         target_modules=["layer"],
     )
     return build_peft(layer, config, NAMES, settings)
+
+
+PAIR_BY_PAIR = View(
+    lambda t: t.reshape(2, -1, 2).transpose(0, 1).reshape(-1),
+    lambda t, shape: t.reshape(-1, 2, 2).transpose(0, 1).reshape(shape),
+)
+"""The authors' two rows of variant 4, (2, d), as peft lays them out in groups of 2: those of c before those of s."""
+
+
+def _build_authors(layer: nn.Linear, settings: Settings) -> Subject:
+    kind = settings.option("kind", "road_1").removeprefix("road_")
+    view = PAIR_BY_PAIR if kind == "4" else FLAT
+    names = ("theta", "alpha")
+    config, views = authors.Config(kind), dict.fromkeys(names, view)
+    return build_transcribed(layer, authors.TRANSCRIPTION, config, settings, trainable=names, views=views)
 
 
 def rotation(t: Mapping[str, Array], d_out: int, kind: str, group: int) -> Array:
@@ -64,7 +82,13 @@ METHOD = Method(
     paper=Paper(
         "2409.00119", "3-in-1: 2D Rotary Adaptation for Efficient Finetuning, Efficient Batching and Composability"
     ),
-    author=Author("https://github.com/BaohaoLiao/road"),
+    author=Author(
+        "https://github.com/BaohaoLiao/pyreft",
+        "examples/loreft/src1/peft/tuners/lora/layer.py",
+        "38dfe268df18bdc19a13fb1af6a7eb49431ac986",
+        "a90e7afdf9a5a02e5b9d2852e33db287de78c1a085abeba916faad3a96af1c30",
+        "Apache-2.0; the author's development fork: https://github.com/BaohaoLiao/road (MIT) holds no code",
+    ),
     references=(
         Live(
             "peft:road",
@@ -73,6 +97,16 @@ METHOD = Method(
             "y' = base(x) * (alpha cos theta) + rotate_half(base(x)) * (alpha sin theta)\n"
             "rotate_half maps the halves (y1, y2) of each group to (-y2, y1)",
             options=GROUPS_OF_4,
+        ),
+        Transcribed(
+            "authors:road",
+            _build_authors,
+            "transcriptions/road.py",
+            authors.TRANSCRIPTION.variants,
+            "y = (x W^T + b) R^T, R of 2 x 2 blocks over adjacent outputs (group_size 2)\n"
+            "theirs has an input side, too (W' = W R), which this variant does not offer",
+            options=(("group_size", 2),),
+            checks=(*WEIGHTS_ONLY, "pairing"),
         ),
         ClosedForm(
             "closed:road",

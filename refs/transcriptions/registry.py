@@ -13,7 +13,10 @@ from refs.transcriptions import (
     antipasto_torch,
     delora,
     hra,
+    ia3,
+    lora,
     pissa,
+    road,
 )
 from refs.transcriptions.transcription import Transcription
 
@@ -22,6 +25,9 @@ TRANSCRIPTIONS: tuple[Transcription, ...] = (
     hra.OUTPUT_SIDE,
     delora.TRANSCRIPTION,
     pissa.TRANSCRIPTION,
+    lora.TRANSCRIPTION,
+    ia3.TRANSCRIPTION,
+    road.TRANSCRIPTION,
     antipasto3.TRANSCRIPTION,
     antipasto_torch.TRANSCRIPTION,
     antipasto.TRANSCRIPTION,

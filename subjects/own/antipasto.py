@@ -54,6 +54,52 @@ ANTIPASTO = row(
     deviations=(_residual_of_stored_factors("antipasto"), *_PADDING),
 )
 
+
+def _of_the_originals(original: str, angles: str, delta: str) -> tuple[Deviation, ...]:
+    """How antipasto_rot differs from an original by default; under ``convention`` it does not, so that is left out."""
+    link = {"antipasto3": LORA_LITE, "antipasto_torch": "https://github.com/wassname/AntiPaSTO"}[original]
+    starts = tuple(
+        Deviation(
+            cases=f"authors:{original}/init/{probes}",
+            what=f"the angles start at 0; {original} draws them, {angles}{delta}",
+            why="lora-lite, whose method this is, starts so; convention starts as the original does",
+            link=link,
+            by_default=True,
+            shows=("angles_?: *", "angles_? at t=0", "delta: *"),
+        )
+        for probes in ("*-block_size=?", "*-block_size=?-[!c]*", "*-block_size=?-coeff=*")
+    )
+    return (
+        *starts,
+        Deviation(
+            cases=f"authors:{original}/chirality/*",
+            what=f"an angle of +x turns its basis the other way than in {original}: the angles are its negatives",
+            why="lora-lite, whose method this is, turns so; convention turns as the original does",
+            link=link,
+            by_default=True,
+            shows=("turn of +angles_?",),
+        ),
+    )
+
+
+_ORIGINALS = (
+    *_of_the_originals(
+        "antipasto3",
+        "with a standard deviation between 1e-5 and 1e-4",
+        "; its delta has the same mean, and is cut at two standard deviations",
+    ),
+    Deviation(
+        cases="authors:antipasto3/reconstruction/*",
+        what="W_res is kept in the layer's own dtype; antipasto3 keeps it in bfloat16, which loses between 1e-4 and "
+        "1e-2 of the weight",
+        why="at the start, and at coeff 0, the model should be the original one to its own precision",
+        link=LORA_LITE,
+        by_default=True,
+        shows=("dtype that W_res is kept in",),
+    ),
+    *_of_the_originals("antipasto_torch", "with a standard deviation between 1e-2 and 1e-1", ""),
+)
+
 ROT = row(
     "antipasto_rot",
     invariants=("steering", "rotation"),
@@ -65,14 +111,28 @@ ROT = row(
         {"max_rotation_angle": 1.2},
         {"coeff": -1.0},
         {"calibration": "spikes"},
+        {"rotate_basis": "shared"},
+        {"use_delta_s": False},
+        {"rotation": "matrix_exp"},
+        {"block_size": 4, "rotation": "matrix_exp"},
+        {"convention": "antipasto3"},
+        {"convention": "antipasto3", "rotate_basis": "U"},
+        {"convention": "antipasto_torch"},
     ),
     refused=sets(
         *_REFUSED,
         {"block_size": 3},
+        {"block_size": 2, "rotation": "euler"},
+        {"block_size": 2, "convention": "flax"},
+        {"block_size": 2, "use_delta_s": "no"},
         {"block_size": 2, "rotate_basis": "W"},
         {"block_size": 2, "max_rotation_angle": 0.0},
     ),
-    deviations=(_residual_of_stored_factors("antipasto_rot"),),
+    deviations=(
+        _residual_of_stored_factors("antipasto_rot"),
+        _residual_of_stored_factors("antipasto3"),
+        *_ORIGINALS,
+    ),
 )
 
 ABLATE = row(

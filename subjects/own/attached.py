@@ -68,6 +68,16 @@ def ranks_of(
     return {name: (adapter.config.r, adapter.config.scale) for name, adapter in layers.items()}
 
 
+def starts_of(
+    variant: type[Adapter], model: nn.Module, rows: Sequence[Tensor], settings: Settings, layers: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """A of each of these layers after attaching to them, by calibration."""
+    options = {key: value for key, value in settings.options if key != "calibration"}  # the rows are given
+    config = variant.Config(targets=Targets(include=layers), **options, **_sizes(variant, settings))
+    made = attach(model, config, calibration=rows, variant=variant).layers
+    return {name: adapter.get_parameter("A").detach().clone() for name, adapter in made.items()}
+
+
 def lifecycle_of(variant: type[Adapter]) -> Lifecycle:
     """What this repository's runtime does with an adapter of this class."""
     known = variant in VARIANTS  # peft's files speak of methods, not of somebody's class

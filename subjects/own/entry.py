@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from conformance.nouns.entry import Entry
 from refs.reference import Method, Options
 from refs.registry import METHODS
-from subjects.own.attached import attached, lifecycle_of, ranks_of, stacked
+from subjects.own.attached import attached, lifecycle_of, ranks_of, stacked, starts_of
 from variants.registry import by_name
 from variants.runtime.adapter import Adapter
 
@@ -28,6 +28,7 @@ def entry_for(variant: type[Adapter], *, like: Entry | None = None) -> Entry:
     }
     if "ranks" in options.get("invariants", ()):
         fixed["ranks"] = lambda model, rows, s: ranks_of(variant, model, rows, s)
+        fixed["starts"] = lambda model, rows, s, layers: starts_of(variant, model, rows, s, layers)
     if any(d.get("calibration") for d in map(dict, (*options.get("options", ()), *_always(method)))):
         fixed["build_stack"] = lambda layers, s, both: stacked(variant, layers, s, both)
     return Entry(**{"method": method, **options, **fixed})

@@ -15,8 +15,15 @@ IA3_FF = row("ia3_ff", invariants=("quantised",), has_rank=False, refused=sets({
 HRA = row(
     "hra",
     invariants=("reflection",),
-    options=sets({"gram_schmidt": True}),
-    refused=sets({"r": 0}, {"gram_schmidt": "yes"}, {"gram_schmidt": True, "r": 13}),
+    options=sets({"gram_schmidt": True}, {"side": "output"}, {"gram_schmidt": True, "side": "output"}),
+    refused=sets(
+        {"r": 0},
+        {"gram_schmidt": "yes"},
+        {"gram_schmidt": True, "r": 13},
+        {"gram_schmidt": True, "r": 21, "side": "output"},
+        {"side": "both"},
+        {"eps": 0.0, "side": "output"},
+    ),
     deviations=(
         Deviation(
             cases="peft:hra/params/*-odd-rank",
@@ -44,4 +51,15 @@ ROAD = row(
     has_rank=False,
     options=sets({"kind": "road_2"}, {"kind": "road_4"}, {"group_size": 2}),
     refused=sets({"group_size": 4, "kind": "road_3"}, {"group_size": 3}, {"group_size": 8}),
+    deviations=(
+        Deviation(
+            cases="authors:road/pairing/*-default",
+            what="the default group_size of 64 pairs an output with the one 32 places on; the author pairs neighbours, "
+            "which is group_size 2",
+            why="peft's default is 64, and what is trained there is loaded here",
+            link="https://github.com/BaohaoLiao/pyreft/tree/38dfe268df18bdc19a13fb1af6a7eb49431ac986",
+            by_default=True,
+            shows=("partner of the first output",),
+        ),
+    ),
 )

@@ -15,22 +15,28 @@ _STARTS = (*_LOW_RANK, {"init": "zeros"})
 
 LORA = row("lora", invariants=("quantised",), has_dropout=True, options=_LORA, refused=sets(*_STARTS))
 
+_ROUNDED_FACTORS = tuple(
+    Deviation(
+        cases=f"{reference}:pissa/params/t0-f32+bf16-*",
+        what="with adapter tensors in bfloat16 on a float32 layer W_res is W less the product of the stored, "
+        f"rounded tensors; {whose} the adapter after W_res is formed, and the start is then off by that rounding",
+        why="what is subtracted must be what the forward adds back",
+        link=link,
+        by_default=False,
+        shows=("base weight",),
+    )
+    for reference, whose, link in (
+        ("peft", "peft casts", "https://github.com/huggingface/peft/blob/v0.21.2/src/peft/tuners/lora/layer.py"),
+        ("authors", "the authors' script casts", "https://github.com/GraphPKU/PiSSA"),
+    )
+)
+
 PISSA = row(
     "pissa",
     has_dropout=True,
     options=sets({"rslora": True}, {"niter": 4}),
     refused=sets(*_LOW_RANK, {"r": 13}, {"niter": -1}),
-    deviations=(
-        Deviation(
-            cases="peft:pissa/params/t0-f32+bf16-*",
-            what="with adapter tensors in bfloat16 on a float32 layer W_res is W less the product of the stored, "
-            "rounded tensors; peft casts its adapter after it formed W_res, and the start is then off by that rounding",
-            why="what is subtracted must be what the forward adds back",
-            link="https://github.com/huggingface/peft/blob/v0.21.2/src/peft/tuners/lora/layer.py",
-            by_default=False,
-            shows=("base weight",),
-        ),
-    ),
+    deviations=_ROUNDED_FACTORS,
 )
 
 DELORA = row(
@@ -53,5 +59,16 @@ EVA = row(
         {"calibration": "gap", "r": 13},
         {"calibration": "gap", "rho": 0.5},
         {"calibration": "gap", "whiten": "yes"},
+    ),
+    deviations=(
+        Deviation(
+            cases="authors:eva/ranks/*-rho=[12].[05]*",
+            what="alpha follows a layer's rank, so that the scale stays alpha / r; the authors' loader scales by alpha "
+            "over the layer's own rank (adjust_scaling=False does so here)",
+            why="peft does so, and a layer that got more rank is not scaled down for it",
+            link="https://github.com/ml-jku/EVA/blob/a5ac24bc04da5e6f50ee9de4e7ad5ee5ff4f438d/src/utils.py",
+            by_default=True,
+            shows=("scale of *",),
+        ),
     ),
 )

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reproduction import Distance, layer, start, untrained
 from torch import Tensor
 
 from refs.golden_vectors import Vector
+from refs.reproduce.distance import Distance
+from refs.reproduce.layer import layer, start, untrained
 from refs.transcriptions.registry import of
 from refs.transcriptions.transcription import Effective
 

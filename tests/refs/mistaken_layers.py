@@ -17,10 +17,10 @@ from mistake import (
     with_bias,
     with_tensor,
 )
-from reproduction import regulariser
 from torch import Tensor
 from torch.nn.functional import elu
 
+from refs.reproduce.layer import regulariser
 from refs.transcriptions import antipasto_ablate, antipasto_arrow, delora
 from refs.transcriptions.svd_family import product
 

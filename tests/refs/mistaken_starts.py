@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from mistake import Mistake, Tensors, other_start, vectors_of, with_tensor
-from reproduction import dimensions
 from torch import Tensor
 
+from refs.reproduce.layer import dimensions
 from refs.transcriptions import svd_family
 from refs.transcriptions.antipasto3_selection import descending, polarity_interleave, score_l1_trip
 
@@ -129,7 +129,7 @@ STARTS: tuple[Mistake, ...] = (
     ),
     Mistake(
         "dimensions_of_ties_by_highest_index",
-        lambda v: v.file.endswith("_ties.safetensors"),
+        lambda v: v.variant == "antipasto3_dim_selection" and v.file.endswith("_ties.safetensors"),
         lambda v: dimensions(v, select=by_highest_index),
     ),
     Mistake(

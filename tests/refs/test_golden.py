@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 
 import pytest
 import torch
-from reproduction import recompute, reproduce, untrained
 from torch import Tensor
 
 from refs.golden_vectors import Vector, init_facts, vectors
+from refs.reproduce.layer import recompute, untrained
+from refs.reproduce.vector import NO_LAYER, reproduce
 from refs.transcriptions import (
     antipasto,
     antipasto_ablate,
@@ -22,9 +24,19 @@ from refs.transcriptions import (
 )
 from refs.transcriptions.registry import TRANSCRIPTIONS, of
 
-COUNTS = {"antipasto3": 45, "antipasto_family": 37, "antipasto_torch": 14, "delora": 12, "hra": 24, "pissa": 14}
+COUNTS = {
+    "antipasto3": 45,
+    "antipasto_family": 37,
+    "antipasto_torch": 14,
+    "delora": 12,
+    "eva": 20,
+    "hra": 24,
+    "ia3": 13,
+    "lora": 7,
+    "pissa": 14,
+    "road": 13,
+}
 EXACT_AT_START = ("pissa", "antipasto", "antipasto_arrow", "antipasto_corda")
-NO_LAYER = ("antipasto3_dim_selection", "hra_orth_reg")
 FAMILY = (antipasto, antipasto_ablate, antipasto_arrow, antipasto_corda, antipasto_rot)
 RENAMED = {
     "act_pool": "pool",
@@ -57,25 +69,30 @@ def test_every_vector_is_tested() -> None:
     """Else a vector could be lost, or gain no transcription, without anybody noticing."""
     counts = {method: len(vectors(method)) for method in COUNTS}
     assert counts == COUNTS
-    assert sum(counts.values()) == len(vectors()) == 146
+    assert sum(counts.values()) == len(vectors()) == 199
     named = [variant for transcription in TRANSCRIPTIONS for variant in transcription.variants]
     assert sorted([*named, *NO_LAYER]) == sorted({v.variant for v in vectors()})
 
 
+PUT_IN = ("S", "acts_projected", "W", "x", "g", "bias", "calib_X", "calib_mask", "svd_lowrank_test_matrix", "indices")
+OF_A_MODEL = ("emb", "input_ids_*", "attention_mask_*", "labels_*", "?.weight", "?.bias", "w[io]*.weight")
+OF_A_SEARCH = ("inputs_*", "mask_*", "svd_*", "exp_var_*", "W_*", "bias_*", "lora_B_trained_*", "scaling", "U*")
+"""What is given and not computed, by name."""
+
+
 @pytest.mark.parametrize("vector", vectors(), ids=name)
 def test_every_tensor_counts(vector: Vector) -> None:
-    """Else a recorded number would be neither put in nor held against ours."""
+    """Else a recorded number would be neither put in nor compared with ours."""
     compared = {tensor for d in reproduce(vector) for tensor in d.tensors}
-    put_in = {"S", "acts_projected"}
-    if vector.variant == "hra_orth_reg":
-        put_in = {t for t in vector.tensors if t.startswith("U")}
-    elif vector.variant not in NO_LAYER:
+    put_in = {*PUT_IN, "selected_indices", "wi_1.multi_lora_b"}
+    if vector.variant not in NO_LAYER:
         transcription = of(vector)
-        put_in = {"W", "x", "g", "bias", "calib_X", "calib_mask", "svd_lowrank_test_matrix", transcription.base[0]}
-        put_in |= {theirs for theirs, _ in transcription.names.values()} | {"selected_indices", "indices"}
-    outputs = {t for t in vector.tensors if t.startswith("grad.") or t in ("y", "W_eff", "delta_W", "R", "R_u", "Q")}
+        put_in |= {transcription.base[0], *(theirs for theirs, _ in transcription.names.values())}
+    given = {t for t in vector.tensors if any(fnmatchcase(t, p) for p in (*OF_A_MODEL, *OF_A_SEARCH))}
+    outputs = {t for t in vector.tensors if t.startswith(("grad.", "y", "A.", "A_", "components_"))}
+    outputs |= {t for t in vector.tensors if t in ("W_eff", "bias_eff", "delta_W", "R", "R_u", "Q", "ranks", "steps")}
     assert outputs <= compared
-    assert set(vector.tensors) <= compared | put_in | set(DRAWN)
+    assert set(vector.tensors) <= compared | put_in | given | set(DRAWN)
 
 
 @pytest.mark.parametrize("vector", [v for v in vectors() if any(t in v.tensors for t in DRAWN)], ids=name)
@@ -117,28 +134,29 @@ def test_start_is_the_identity(vector: Vector) -> None:
     assert (weight - W).abs().max().item() <= 1e-12 * W.abs().max().item()
 
 
-@pytest.mark.parametrize("vector", [v for v in vectors("antipasto_family") if v.dtype == "bfloat16"], ids=name)
+IN_BFLOAT16 = [v for v in vectors("antipasto_family") if v.dtype == "bfloat16"]
+
+
+@pytest.mark.parametrize("vector", IN_BFLOAT16, ids=name)
 def test_residual_in_bfloat16(vector: Vector) -> None:
     """Else we are wrong about which factors the authors subtract: the stored ones in corda, else the unrounded ones."""
     t, transcription = vector.tensors, of(vector)
     config = transcription.read_config(vector)
-    seen = rebuilt(t["W"], config.r)
-    X = t["calib_X"].double()
+    seen = rebuilt(t["W"], config.r) if "calib_X" in t else t["W"].double()
     if transcription.name == "antipasto_corda":
-        exact = svd_family.oriented(seen, config.r, X, config.eps, t["calib_mask"])["W_res"]
-    elif transcription.name == "antipasto_ablate":
-        exact = svd_family.oriented(seen, config.r, X, config.eps)["W_res"]
+        exact = svd_family.oriented(seen, config.r, t["calib_X"].double(), config.eps, t.get("calib_mask"))["W_res"]
+    elif getattr(config, "orient", False):
+        exact = svd_family.oriented(seen, config.r, t["calib_X"].double(), config.eps)["W_res"]
     else:
-        exact = svd_family.kept(seen, t["selected"].tolist())["W_res"]
+        exact = svd_family.kept(seen, t["selected"].tolist() if "selected" in t else range(config.r))["W_res"]
     stored = t["lora_U"].double(), t["lora_S"].double(), t["lora_P" if "lora_P" in t else "lora_Vh"].double()
     flips = {
         "unrounded": int((exact.bfloat16() != t["W_res"]).sum()),
         "stored": int(((seen - svd_family.product(*stored)).bfloat16() != t["W_res"]).sum()),
     }
     right = "stored" if transcription.name == "antipasto_corda" else "unrounded"
-    # Their float32 sum and ours in float64 round a few entries to different neighbours.
-    assert flips.pop(right) <= 2
-    assert min(flips.values()) > 200
+    # Their float32 sum and ours in float64 round some entries to different neighbours: few beside those of the other.
+    assert flips.pop(right) < 0.05 * min(flips.values())
 
 
 def rebuilt(W: Tensor, r: int) -> Tensor:
@@ -147,7 +165,7 @@ def rebuilt(W: Tensor, r: int) -> Tensor:
     return plain["W_res"] + svd_family.product(plain["U"], plain["S"], plain["Vh"])
 
 
-@pytest.mark.parametrize("vector", [v for v in LAYERS if v.dtype == "float32"][::4], ids=name)
+@pytest.mark.parametrize("vector", [v for v in LAYERS if v.dtype == "float32" and "W_eff" in v.tensors][::4], ids=name)
 def test_any_dtype(vector: Vector) -> None:
     """Else a transcription computes in a dtype of its own, and its gradients or results with it."""
     transcription, t = of(vector), vector.tensors

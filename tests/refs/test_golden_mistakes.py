@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from mistake import Mistake
+from mistaken_authors import AUTHORS
 from mistaken_layers import LAYERS
 from mistaken_starts import STARTS
 
@@ -21,7 +22,7 @@ def in_float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("mistake", [*LAYERS, *STARTS], ids=lambda mistake: mistake.name)
+@pytest.mark.parametrize("mistake", [*LAYERS, *STARTS, *AUTHORS], ids=lambda mistake: mistake.name)
 def test_a_mistake_is_refused(mistake: Mistake) -> None:
     """Else the vectors would vouch for a transcription with this mistake."""
     refuting = [v for v in vectors() if mistake.refuted_by(v)]
@@ -32,5 +33,5 @@ def test_a_mistake_is_refused(mistake: Mistake) -> None:
 
 def test_mistakes_have_names_of_their_own() -> None:
     """Else one mistake's test would hide another's."""
-    names = [mistake.name for mistake in (*LAYERS, *STARTS)]
+    names = [mistake.name for mistake in (*LAYERS, *STARTS, *AUTHORS)]
     assert len(set(names)) == len(names)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from refs import golden_vectors
 from refs.golden_vectors import GOLDEN, GoldenError, manifest, vectors
 
 FILE = "hra/orth_reg.safetensors"
@@ -50,7 +51,7 @@ def test_fields() -> None:
 def test_missing(folder: Path, method: str | None) -> None:
     """Else a lost vector would just be tested no more."""
     (folder / FILE).unlink()
-    with pytest.raises(GoldenError, match=rf"no file at .*{FILE}.*git checkout -- refs/golden/{FILE}"):
+    with pytest.raises(GoldenError, match=rf"no file at .*{FILE}.*Get .*{FILE} again"):
         vectors(method, folder)
 
 
@@ -59,7 +60,7 @@ def test_damaged(folder: Path) -> None:
     data = bytearray((folder / FILE).read_bytes())
     data[-1] ^= 1
     (folder / FILE).write_bytes(bytes(data))
-    with pytest.raises(GoldenError, match=r"SHA-256 [0-9a-f]{64} at .*orth_reg.*, want [0-9a-f]{64}.*git checkout"):
+    with pytest.raises(GoldenError, match=r"SHA-256 [0-9a-f]{64} at .*orth_reg.*, want [0-9a-f]{64}.*Get .*again"):
         vectors(folder=folder)
 
 
@@ -89,6 +90,23 @@ def test_manifest_is_no_json(folder: Path) -> None:
     """Else a cut manifest would end in a traceback that names no file."""
     (folder / "manifest.json").write_text('{"files": [')
     with pytest.raises(GoldenError, match=r"manifest that is not JSON .* at .*manifest\.json"):
+        vectors(folder=folder)
+
+
+def test_restored_from_the_repository(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Else nobody would be told where the repository's own vectors come from."""
+    monkeypatch.setattr(golden_vectors, "GOLDEN", folder)
+    (folder / FILE).unlink()
+    with pytest.raises(GoldenError, match=rf"git checkout -- refs/golden/{FILE}"):
+        vectors(folder=folder)
+
+
+def test_an_entry_lacks_a_field(folder: Path) -> None:
+    """Else a vector without a formula or a source would end in a traceback."""
+    entries = manifest(folder)["files"]
+    del entries[0]["formula"]
+    (folder / "manifest.json").write_text(json.dumps({"files": entries}))
+    with pytest.raises(GoldenError, match=rf"entry of {entries[0]['file']} without formula"):
         vectors(folder=folder)
 
 

@@ -9,6 +9,7 @@ from variants.exchange.method import TRANSPOSED, Ask, Part, PeftMethod, Settings
 from variants.hra import HRA, HRAConfig
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
+from variants.runtime.errors import AdapterError
 
 
 def _variant_of(settings: Settings, target: str, where: str) -> type[Adapter]:
@@ -22,6 +23,13 @@ def _config_of(ask: Ask) -> AdapterConfig:
 def _fields_of(parts: tuple[Part, ...], modules: list[str]) -> dict[str, Any]:
     (part,) = parts
     config: Any = part.config
+    if config.side != "input":
+        raise AdapterError(
+            got=f"hra with side={config.side!r}",
+            want="the input side: peft reflects nothing else",
+            where="export",
+            fix="merge(model) and save the whole model, or save(model, path) to load it here.",
+        )
     return {
         "target_modules": named(part.layers, modules),
         "r": config.r,

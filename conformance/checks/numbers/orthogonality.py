@@ -18,12 +18,29 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """Entries that rotate or reflect, against the closed form."""
     if not isinstance(reference, ClosedForm) or not {"reflection", "rotation"} & set(entry.invariants):
         return ()
-    return (SMALL, *with_options(entry, SMALL))
+    asked = (SMALL, *with_options(entry, SMALL))
+    return tuple(probe for probe in asked if not _shortens(probe))
 
 
 def run(trial: Trial) -> Finding:
     """Measure the matrix that acts, with the trained tensors moved, and compare with an orthogonal one."""
-    return _factors(trial) if "rotation" in trial.entry.invariants else _input_side(trial)
+    if "rotation" in trial.entry.invariants:
+        return _factors(trial)
+    return _output_side(trial) if trial.probe.settings.option("side", "input") == "output" else _input_side(trial)
+
+
+def _shortens(probe: Probe) -> bool:
+    """With eps beside the length, as on HRA's output side, a reflection is none: that is the method."""
+    return probe.settings.option("side", "input") == "output" and not probe.settings.option("gram_schmidt", False)
+
+
+def _output_side(trial: Trial) -> Finding:
+    """W' = R W: W'^T W' = W^T W."""
+    subject = trial.subject(values=trial.state(trial.subject()))
+    W = trial.layer().weight.detach()
+    with asking_the_subject():
+        turned = effective_weight(subject, trial.probe.d_in)
+    return conclude(trial.case, [close(turned.T @ turned, W.T @ W, "W'^T W'")])
 
 
 def _input_side(trial: Trial) -> Finding:
@@ -40,7 +57,8 @@ def _input_side(trial: Trial) -> Finding:
 def _factors(trial: Trial) -> Finding:
     """With S as it is, turning its bases leaves the singular values of the adapted part alone."""
     values = trial.state(trial.subject())
-    values["delta"] = torch.zeros_like(values["delta"])
+    if "delta" in values:
+        values["delta"] = torch.zeros_like(values["delta"])
     subject = trial.subject(values=values)
     with asking_the_subject():
         part = effective_weight(subject, trial.probe.d_in) - subject.base.weight.detach().double()

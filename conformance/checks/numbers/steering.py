@@ -46,7 +46,8 @@ def _opposite_turns(trial: Trial) -> Finding:
     coeff = trial.probe.settings.option("coeff", 1.0)
     there, back = (replace(trial, probe=_with(trial.probe, coeff=c)) for c in (coeff, -coeff))
     values = there.state(there.subject())
-    values["delta"] = torch.zeros_like(values["delta"])
+    if "delta" in values:
+        values["delta"] = torch.zeros_like(values["delta"])
     with asking_the_subject():
         one, other = (middle(t.subject(values=values), trial.probe.d_in) for t in (there, back))
     # M is compared in the basis that turns, where it is orthogonal.

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from conformance.checks.check import WIDE, with_options
+from conformance.checks.start.distribution import DISTINCT, distinct, distribution
+from conformance.checks.start.half import Truth
+from conformance.checks.start.joint import jointly
 from conformance.measuring.compare import EXACT_K, ROUNDED_K, Comparison, close, conclude, holds, same
 from conformance.measuring.conditioning import moved_by_rounding
 from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
@@ -20,12 +23,7 @@ from refs.reference import ClosedForm, Reference
 from refs.subject import Subject
 
 DRAWS = 32
-SIGNIFICANCE = 1e-7
-"""Of the Kolmogorov-Smirnov test; the seeds are fixed, so this is no chance from run to run."""
-STANDARD_ERRORS = 7.0
-"""Limit of a difference of means; the seeds are fixed here too."""
-SPREAD = 0.04
-"""Relative tolerance on the standard deviation over all draws (8192 and more numbers); 2.5 times it at the edge."""
+HALF = ("bfloat16", "float16")
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
@@ -39,8 +37,16 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         # Sizes of which no simple ratio is a rank, so that one cannot stand in for the other.
         replace(plain, d_in=30, d_out=28, r=6),
         *with_options(entry, plain),
+        *_in_half_precision(plain, reference),
         *([] if _rounded_by_design(entry, reference) else [replace(plain, dtype="float64", adapter="float64")]),
     )
+
+
+def _in_half_precision(plain: Probe, reference: Reference) -> tuple[Probe, ...]:
+    """On a layer of half precision. A closed form says nothing about rounding; of data the sides get other digits."""
+    if isinstance(reference, ClosedForm) or "calibration" in dict(reference.options):
+        return ()
+    return tuple(replace(plain, dtype=dtype) for dtype in HALF)
 
 
 def _rounded_by_design(entry: Entry, reference: Reference) -> bool:
@@ -61,7 +67,10 @@ def run(trial: Trial) -> Finding:
         mine, other = mine + more[0], other + more[1]
     comparisons: list[Comparison] = []
     kinds: dict[str, str] = {}
-    moves = _moves(trial)
+    drawn: dict[str, tuple[Tensor, Tensor]] = {}
+    half = trial.probe.dtype in HALF
+    moves = {} if half else _moves(trial)
+    truth = Truth(trial, _initial) if half else None
     for name in other[0]:
         if name not in mine[0]:
             comparisons.append(same("no such tensor", name, name))
@@ -82,13 +91,26 @@ def run(trial: Trial) -> Finding:
         scale = 0.0 if kinds[name] == "constant" and stored else None
         if name in moves:
             scale = want.abs().max().item() + moves[name] / (ROUNDED_K * torch.finfo(torch.float32).eps)
-        comparisons += _distribution(name, got, want) if random else [close(got, want, f"{name} at t=0", scale=scale)]
+        if random:
+            drawn[name] = got, want
+        if random:
+            comparisons += [c for c in distribution(name, got, want) if not (half and _finer(c, got, want))]
+        elif truth is not None and kinds[name] != "constant":
+            comparisons.append(truth.compare(name, got, want))
+        else:
+            comparisons.append(close(got, want, f"{name} at t=0", scale=scale))
+    comparisons += jointly({n: pair[0] for n, pair in drawn.items()}, {n: pair[1] for n, pair in drawn.items()})
     with asking_the_subject():
         own = is_identity(trial)
     theirs = is_identity(trial, of_reference=True)
     comparisons.append(holds(own or not theirs, "identity at t=0", f"identity: {own}", f"identity: {theirs}"))
     facts = InitFacts(tuple(InitialValue(*item) for item in kinds.items()), own, theirs)
     return conclude(trial.case, comparisons, facts=facts)
+
+
+def _finer(comparison: Comparison, got: Tensor, want: Tensor) -> bool:
+    """Draws that the reference rounds to the layer's dtype and the subject does not: more values, no more repeats."""
+    return comparison.aspect == DISTINCT and distinct(got) >= distinct(want)
 
 
 def _moves(trial: Trial) -> dict[str, float]:
@@ -130,107 +152,6 @@ def _against_closed(trial: Trial, form: ClosedForm, mine: dict[str, Tensor]) -> 
         close(mine[name].double().float(), want.float(), f"{name} at t=0") if name in mine else same(None, name, name)
         for name, want in wanted.items()
     ]
-
-
-def _distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
-    n = got.numel() + want.numel()
-    a, b = got.double().numpy().ravel(), want.double().numpy().ravel()
-    if a.size != b.size:
-        return [same(tuple(got.shape[1:]), tuple(want.shape[1:]), name, "shape")]
-    gap, limit = kolmogorov_smirnov(a, b)
-    return [
-        same(str(got.dtype), str(want.dtype), name, "dtype"),
-        Comparison(
-            name,
-            n,
-            gap <= limit,
-            gap,
-            limit,
-            got=f"std {a.std():.4g}",
-            want=f"std {b.std():.4g}",
-            numeric=True,
-            aspect="distribution at t=0",
-        ),
-        _within(name, "spread at t=0", a.std(), b.std(), SPREAD),
-        _mean(name, a, b),
-        *_together(name, got, want),
-        _within(name, "largest value at t=0", _edge(a), _edge(b), 2.5 * SPREAD),
-        # Vectors that repeat (as HRA's pairs do) have the same distribution and another meaning; so has their order.
-        _within(name, "share of distinct values at t=0", _distinct(got), _distinct(want), 0.02),
-        same(_repeats(got[0]), _repeats(want[0]), name, "which rows or columns repeat at t=0"),
-        holds(
-            bool((got[0] != got[1]).any()), name, "the same for two seeds", "a new draw", aspect="depends on the seed"
-        ),
-    ]
-
-
-def _within(name: str, aspect: str, got: float, want: float, tolerance: float) -> Comparison:
-    error = abs(got - want)
-    limit = tolerance * abs(want)
-    told = (f"{got:.4g}", f"{want:.4g}")
-    return Comparison(name, 1, error <= limit, error, limit, "", *told, numeric=True, aspect=aspect)
-
-
-def _mean(name: str, a: np.ndarray, b: np.ndarray) -> Comparison:
-    error = abs(a.mean() - b.mean())
-    # Values that stand several times (HRA's pairs) count once.
-    counts = (len(np.unique(v)) for v in (a, b))
-    limit = STANDARD_ERRORS * b.std() * sum(1 / n for n in counts) ** 0.5
-    told = (f"{a.mean():.2g}", f"{b.mean():.2g}")
-    return Comparison(name, a.size, error <= limit, error, limit, "", *told, numeric=True, aspect="mean at t=0")
-
-
-def _edge(a: np.ndarray) -> float:
-    """Where all but a thousandth of the values end: the bound of a uniform distribution, stable for a normal one."""
-    return float(np.quantile(np.abs(a), 0.999))
-
-
-def _distinct(draws: Tensor) -> float:
-    return float(np.mean([len(np.unique(draw.double().numpy())) / draw.numel() for draw in draws]))
-
-
-def _repeats(draw: Tensor) -> list[str]:
-    """Which rows (and slices of the other dimensions) repeat an earlier one: ``1 as 0 in dimension 0``."""
-    found = []
-    for dim in range(draw.dim()):
-        first: dict[bytes, int] = {}
-        for i, part in enumerate(draw.unbind(dim)):
-            before = first.setdefault(part.double().numpy().tobytes(), i)
-            if before != i:
-                found.append(f"{i} as {before} in dimension {dim}")
-    return found
-
-
-def _together(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
-    """Whether rows, and columns, of a matrix hang together as the reference's do: mean cosine over the draws."""
-    if got.dim() != 3:
-        return []
-    comparisons = []
-    for side, (mine, other) in (("rows", (got, want)), ("columns", (got.mT, want.mT))):
-        cosines = [_cosines(t).mean(0) for t in (mine.double(), other.double())]
-        scatter = (2 / (len(got) * mine.shape[-1])) ** 0.5
-        gap = (cosines[0] - cosines[1]).abs().max().item()
-        limit = STANDARD_ERRORS * scatter
-        told = (f"cosine off by {gap:.2g}", f"{limit:.2g}")
-        aspect = f"{side} at t=0 together"
-        comparisons.append(
-            Comparison(name, got.numel(), gap <= limit, gap, limit, "", *told, numeric=True, aspect=aspect)
-        )
-    return comparisons
-
-
-def _cosines(t: Tensor) -> Tensor:
-    unit: Tensor = t / t.norm(dim=-1, keepdim=True).clamp(min=1e-300)
-    cosines: Tensor = unit @ unit.mT
-    return cosines
-
-
-def kolmogorov_smirnov(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Two-sample statistic (largest gap of the empirical distributions) and its limit at ``SIGNIFICANCE``."""
-    a, b = np.sort(a), np.sort(b)
-    at = np.concatenate([a, b])
-    gap = np.abs(np.searchsorted(a, at, "right") / a.size - np.searchsorted(b, at, "right") / b.size).max()
-    return float(gap), float(np.sqrt(-np.log(SIGNIFICANCE / 2) / 2 * (a.size + b.size) / (a.size * b.size)))
 
 
 def is_identity(trial: Trial, *, of_reference: bool = False) -> bool:

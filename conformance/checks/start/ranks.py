@@ -15,7 +15,7 @@ from conformance.measuring.trial import Trial, asking_the_subject
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
-from refs.reference import Live, Reference
+from refs.reference import Built, Reference
 
 D = 16
 SPECTRUM = (5.0, 4.0, 3.0, 2.0, 1.0, 0.5, *[0.1] * (D - 6))
@@ -40,7 +40,7 @@ class Fork(nn.Module):
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """Option sets of a method that gives each layer a rank of its own."""
-    if entry.ranks is None or not isinstance(reference, Live) or reference.ranks is None:
+    if entry.ranks is None or not isinstance(reference, Built) or reference.ranks is None:
         return ()
     plain = replace(SMALL, state="t0", dtype="float32", adapter=None, d_in=D, d_out=D)
     sets = (
@@ -63,7 +63,7 @@ def run(trial: Trial) -> Finding:
     size = 1e-3 if trial.probe.special == "faint" else 1.0
     rows = [size * torch.from_numpy(rng.standard_normal((200, D)) * SPECTRUM).float()]
     model = Fork(trial.probe.seed)
-    assert isinstance(trial.reference, Live)
+    assert isinstance(trial.reference, Built)
     assert trial.reference.ranks is not None
     assert trial.entry.ranks is not None
     want = trial.reference.ranks(copy.deepcopy(model), rows, trial.probe.settings)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 
 from conformance.checks.check import SMALL, WIDE, with_options
-from conformance.measuring.compare import Comparison, conclude
+from conformance.measuring.compare import Comparison, conclude, same
 from conformance.measuring.trial import RESIDUAL, Trial
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import RoundingFacts
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
-from refs.reference import ClosedForm, Reference
+from refs.reference import ClosedForm, Reference, Transcribed
 
 SHARE = 1.7
 """Limit of |W_res + core - W| / |W| (Frobenius) in spacings of the layer's dtype: 2e-7 in float32."""
@@ -20,6 +22,8 @@ SHARE = 1.7
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """Dtypes and option sets of a method that leaves a residual, against the closed form."""
+    if isinstance(reference, Transcribed) and reference.residual:
+        return (replace(WIDE, state="t0", dtype="float32", adapter=None), replace(SMALL, state="t0"))
     if not (isinstance(reference, ClosedForm) and entry.method is not None and entry.method.replaces_weight):
         return ()
     # Where a start is not the identity by design, steering by nothing is.
@@ -42,6 +46,8 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 def run(trial: Trial) -> Finding:
     """Add the residual and the fresh core in float64 and compare with the original weight."""
     form = trial.reference
+    if isinstance(form, Transcribed):
+        return _kept(trial, form)
     assert isinstance(form, ClosedForm)
     subject = trial.subject()
     values = trial.state(subject)
@@ -63,3 +69,18 @@ def run(trial: Trial) -> Finding:
         numeric=True,
     )
     return conclude(trial.case, [rebuilt])
+
+
+def _kept(trial: Trial, reference: Transcribed) -> Finding:
+    """In which dtype W_res is kept, and what that costs: the decade of its rounding, as a share of the weight."""
+    left, W = trial.subject().base.weight.detach(), trial.layer().weight.detach().double()
+    theirs = left.to(getattr(torch, reference.residual)).double()
+    lost = ((theirs - left.double()).norm() / W.norm()).item()
+    dtype = same(str(left.dtype).removeprefix("torch."), reference.residual, "dtype that W_res is kept in")
+    return conclude(trial.case, [dtype], facts=RoundingFacts(decade(lost)))
+
+
+def decade(x: float) -> str:
+    """A figure that is the same on every machine."""
+    low = math.floor(math.log10(max(x, 1e-300)))
+    return f"between 1e{low} and 1e{low + 1}"

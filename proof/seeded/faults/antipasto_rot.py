@@ -141,7 +141,8 @@ class _DeltaStarts(AntiPaSTORotInParts):
     @classmethod
     def specs(cls, config: Any, d_in: int, d_out: int) -> dict[str, TensorSpec]:
         delta = TensorSpec((config.r,), lambda shape, layer: cls.mean + cls.spread * torch.randn(shape))
-        return {**super().specs(config, d_in, d_out), "delta": delta}
+        listed = super().specs(config, d_in, d_out)
+        return {name: delta if name == "delta" else spec for name, spec in listed.items()}
 
 
 class AntiPaSTORotDeltaAtZero(_DeltaStarts):
@@ -158,3 +159,20 @@ class AntiPaSTORotDeltaWithoutSpread(_DeltaStarts):
     """delta starts at 4e-4 for every direction."""
 
     mean = 4e-4
+
+
+class AntiPaSTORotOriginalsTurnBack(AntiPaSTORotInParts):
+    """In the originals' conventions the angles turn as in lora-lite: antipasto3's chirality, reversed."""
+
+    def sense(self) -> int:
+        return 1
+
+
+class AntiPaSTORotOriginalUncut(AntiPaSTORotInParts):
+    """In antipasto3's convention delta is drawn from the whole normal distribution, not cut at two sigma."""
+
+    @classmethod
+    def specs(cls, config: Any, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        uncut = TensorSpec((config.r,), lambda shape, layer: 4e-4 + 4e-4 * torch.randn(shape))
+        listed = super().specs(config, d_in, d_out)
+        return {name: uncut if name == "delta" else spec for name, spec in listed.items()}

@@ -219,3 +219,24 @@ class DeLoRADividesByTheNorm(DeLoRAInParts):
 
     def norms(self) -> Tensor:
         return 1 / self.w
+
+
+class DeLoRAOneDrawForBoth(DeLoRAInParts):
+    """With frozen copies B starts from the numbers that A was drawn from: each alone looks as it should."""
+
+    @classmethod
+    def specs(cls, config: DeLoRAConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        listed = super().specs(config, d_in, d_out)
+        if not config.frozen_copies:
+            return listed
+        seed = int(torch.randint(2**31, ()))
+        drawn = {
+            name: TensorSpec(listed[name].shape, lambda shape, layer: _kaiming_of(seed, shape), trainable)
+            for name, trainable in (("A", True), ("B", True))
+        }
+        return {**listed, **drawn}
+
+
+def _kaiming_of(seed: int, shape: torch.Size) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (2 * torch.rand(shape, generator=generator) - 1) / math.sqrt(shape[1])

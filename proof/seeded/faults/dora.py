@@ -228,3 +228,18 @@ class DoRAColumnNorm(DoRA):
         V = layer.weight.to(self.A.dtype) + self.config.scale * self.B @ self.A
         bias = 0 if layer.bias is None else layer.bias.to(V.dtype)
         return (F.linear(dropped * (self.m / V.detach().norm(dim=0)), V) + bias).to(y.dtype)
+
+
+class DoRAStartsFromARoundedSum(DoRAInParts):
+    """m is a norm whose squares are added up in the layer's dtype: in bfloat16 it starts some spacings off."""
+
+    @classmethod
+    def specs(cls, config: LoRAConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
+        def summed(shape: torch.Size, layer: nn.Module) -> Tensor:
+            W = layer.weight.detach()
+            total = torch.zeros_like(W[:, 0])
+            for column in W.unbind(1):
+                total = total + column * column
+            return total.sqrt().float() if W.itemsize < 4 else W.norm(dim=1)
+
+        return {**super().specs(config, d_in, d_out), "m": TensorSpec((d_out,), summed)}

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from proof.seeded.faults.eva import EVAInParts
+from proof.seeded.rows import Rows
 from variants.eva import EVA
 
 
@@ -56,3 +59,28 @@ def _most(
     ranks = {name: kept.count(name) for name in layers if name in kept}
     scaled = config.alpha / config.r if config.adjust_scaling else 0.0
     return {name: replace(config, r=r, alpha=scaled * r or config.alpha) for name, r in ranks.items()}
+
+
+class _RowsOfMany(Rows):
+    """Rows that layers with the same input share, with the directions that were found in them."""
+
+    share_key = ("rows of many",)
+    found: tuple[Tensor, Tensor] | None = None
+
+
+class EVAWhitensWhatIsShared(EVAInParts):
+    """The rows of A are divided in place, in the array that layers with one input share: once for each of them."""
+
+    @classmethod
+    def statistic(cls, config: Any, layer: nn.Module) -> Rows:
+        return _RowsOfMany()
+
+    def initial(self, layer: nn.Module, statistic: Rows) -> dict[str, Tensor]:
+        assert isinstance(statistic, _RowsOfMany)
+        if statistic.found is None:
+            _, S, V = torch.linalg.svd(statistic.centred, full_matrices=False)
+            statistic.found = S, V
+        S, V = (t[: self.config.r] for t in statistic.found)
+        if self.config.whiten:
+            V /= S.sqrt()[:, None]
+        return {"A": V.clone()}

@@ -16,14 +16,32 @@ class HRAInParts(HRA):
     """HRA reflection by reflection, in parts that a bug can replace. Correct as it stands."""
 
     def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
-        return self.reflect(x) if x.dtype == self.wide(x) else x
+        return self.reflect(x) if self.config.side == "input" and x.dtype == self.wide(x) else x
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         wide = self.wide(x)
+        if self.config.side == "output":
+            z = nn.functional.linear(x.to(wide), layer.weight.to(wide))
+            return (y + self.turned(z, self.U.to(wide)) - z).to(y.dtype)
         if x.dtype == wide:
             return y
         h = x.to(wide)
         return (y + nn.functional.linear(self.reflect(h) - h, layer.weight.to(wide))).to(y.dtype)
+
+    def turned(self, z: Tensor, U: Tensor) -> Tensor:
+        """z H_0 ... H_{r-1} for the rows of an output without its bias."""
+        if self.config.gram_schmidt:
+            Q = torch.linalg.qr(U.T).Q
+            return z - 2 * (z @ Q) @ Q.T
+        for u in self.in_order(U):
+            z = z - (z @ u).unsqueeze(-1) * (2 * u / (u @ u + self.room()))
+        return z
+
+    def in_order(self, U: Tensor) -> tuple[Tensor, ...]:
+        return U.unbind()
+
+    def room(self) -> float:
+        return self.config.eps
 
     def wide(self, x: Tensor) -> torch.dtype:
         return torch.promote_types(torch.promote_types(x.dtype, self.U.dtype), torch.float32)
@@ -144,7 +162,7 @@ class _Started(HRA):
     def specs(cls, config: HRAConfig, d_in: int, d_out: int) -> dict[str, TensorSpec]:
         return (
             super().specs(config, d_in, d_out)
-            if config.gram_schmidt
+            if config.gram_schmidt or config.side == "output"
             else {"U": TensorSpec((config.r, d_in), cls.start)}
         )
 
@@ -193,3 +211,24 @@ class HRAUnitLengths(_Started):
     def start(shape: torch.Size, layer: nn.Module) -> Tensor:
         r, d_in = shape
         return nn.functional.normalize(_uniform(r // 2, d_in, 1.0)).repeat_interleave(2, dim=0)
+
+
+class HRAOutputInReverseOrder(HRAInParts):
+    """The output side takes the order of the input side: H_0 ... H_{r-1} W."""
+
+    def in_order(self, U: Tensor) -> tuple[Tensor, ...]:
+        return U.flip(0).unbind()
+
+
+class HRAOutputWithoutEpsilon(HRAInParts):
+    """Whole reflections on the output side, however short their vectors: the start is nowhere near the identity."""
+
+    def room(self) -> float:
+        return 0.0
+
+
+class HRAPenaltySquared(HRAInParts):
+    """What is added to the loss is the square of the norm."""
+
+    def orthogonality_penalty(self) -> Tensor:
+        return super().orthogonality_penalty().square()

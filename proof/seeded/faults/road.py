@@ -61,6 +61,13 @@ class ROADHalvesOfTheWholeOutput(ROADInParts):
         return torch.cat((-second, first), dim=-1)
 
 
+class ROADPairsTheHalvesOfAll(ROADInParts):
+    """group_size is accepted and ignored: the halves of all outputs are paired, angles and all."""
+
+    def __init__(self, config: ROADConfig, layer: nn.Module, **more: Any) -> None:
+        super().__init__(replace(config, group_size=layer.out_features), layer, **more)
+
+
 class ROADGroupsOfFour(ROADInParts):
     """group_size is accepted, and groups hold four outputs."""
 

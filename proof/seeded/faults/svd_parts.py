@@ -129,13 +129,15 @@ class AntiPaSTORotInParts(_InParts, AntiPaSTORot):
     def middle(self, h: Tensor) -> Tensor:
         if "angles_v" in self.config.rotated:
             h = self.turned(self.right_turn(self.rotation(self.angles_v.to(h.dtype))), h)
-        h = h * self.shifted(self.S.to(h.dtype), self.delta.to(h.dtype))
-        if "angles_u" in self.config.rotated:
+        S = self.S.to(h.dtype)
+        h = h * (self.shifted(S, self.delta.to(h.dtype)) if self.config.use_delta_s else S)
+        if self.config.left:
             h = self.turned(self.left_turn(self.rotation(self.left_angles().to(h.dtype))), h)
         return h
 
     def left_angles(self) -> Tensor:
-        return self.angles_u
+        left: Tensor = getattr(self, self.config.left)
+        return left
 
     def right_turn(self, R: Tensor) -> Tensor:
         return R
@@ -151,9 +153,16 @@ class AntiPaSTORotInParts(_InParts, AntiPaSTORot):
         return (R @ blocks.unsqueeze(-1)).squeeze(-1).flatten(-2)
 
     def rotation(self, p: Tensor) -> Tensor:
-        X = self.skew(self.entries(p))
+        X = self.skew(self.sense() * self.entries(p))
+        if self.config.rotation == "matrix_exp":
+            R: Tensor = torch.linalg.matrix_exp(torch.cat((2 * X, X)))[: len(X)]  # of one matrix it keeps ten digits
+            return R
         one = torch.eye(self.config.block_size, dtype=p.dtype)
-        return torch.linalg.solve(one - X, one + X)
+        R = torch.linalg.solve(one - X, one + X)
+        return R
+
+    def sense(self) -> int:
+        return 1 if self.config.convention == "lora_lite" else -1
 
     def entries(self, p: Tensor) -> Tensor:
         t = math.tan(self.config.max_rotation_angle / 2)

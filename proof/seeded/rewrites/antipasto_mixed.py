@@ -21,12 +21,20 @@ class _Rotated(OneWeight, AntiPaSTORot):
     """``rotation`` gives the whole R: ``(r, r)``."""
 
     def matrix(self, wide: torch.dtype) -> Tensor:
-        core = torch.diag(self.S.to(wide) + self.coeff * self.delta.to(wide))
+        S = self.S.to(wide)
+        core = torch.diag(S + self.coeff * self.delta.to(wide) if self.config.use_delta_s else S)
+        whole = self.exponential if self.config.rotation == "matrix_exp" else self.whole
         if "angles_v" in self.config.rotated:
-            core = core @ self.whole(self.angles_v.to(wide))
-        if "angles_u" in self.config.rotated:
-            core = self.whole(self.angles_u.to(wide)).T @ core
+            core = core @ whole(self.angles_v.to(wide))
+        if self.config.left:
+            core = whole(getattr(self, self.config.left).to(wide)).T @ core
         return core
+
+    def exponential(self, p: Tensor) -> Tensor:
+        """exp of the whole skew matrix at once; of two, since torch 2.13 keeps ten digits of a single one."""
+        whole = torch.block_diag(*self.skew(p))
+        R: Tensor = torch.linalg.matrix_exp(torch.stack((2 * whole, whole)))[0]
+        return R
 
     def whole(self, p: Tensor) -> Tensor:
         raise NotImplementedError
@@ -35,7 +43,8 @@ class _Rotated(OneWeight, AntiPaSTORot):
         """X of every block."""
         size, t = self.config.block_size, math.tan(self.config.max_rotation_angle / 2)
         blocks = []
-        for row in self.coeff * t * torch.tanh(p / (4 * t)):
+        sense = 1.0 if self.config.convention == "lora_lite" else -1.0
+        for row in sense * self.coeff * t * torch.tanh(p / (4 * t)):
             numbers = iter(row)
             X = [[row.new_zeros(()) for _ in range(size)] for _ in range(size)]
             for i in range(size):

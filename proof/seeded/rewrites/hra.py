@@ -12,7 +12,18 @@ from torch import Tensor, nn
 from proof.seeded.rewrites.wrapper import Wrapper
 from refs.settings import Settings
 from refs.subject import TRANSPOSED
-from variants.hra import HRA
+from variants.hra import HRA, HRAConfig
+
+
+def on_output(z: Tensor, U: Tensor, config: HRAConfig) -> Tensor:
+    """What the output side adds to z = W x, through the whole matrix H_{r-1} ... H_0."""
+    R = torch.eye(U.shape[1], dtype=U.dtype)
+    if config.gram_schmidt:
+        R = R - 2 * U.T @ torch.linalg.solve(U @ U.T, U)
+    else:
+        for u in U:
+            R = R - 2 * torch.outer(u, u @ R) / (u @ u + config.eps)
+    return F.linear(z, R) - z
 
 
 class _Reflecting(HRA):
@@ -24,6 +35,8 @@ class _Reflecting(HRA):
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         wide = torch.promote_types(torch.promote_types(x.dtype, self.U.dtype), torch.float32)
         h = x.to(wide)
+        if self.config.side == "output":
+            return (y + on_output(F.linear(h, layer.weight.to(wide)), self.U.to(wide), self.config)).to(y.dtype)
         return (y + F.linear(self.reflect(h) - h, layer.weight.to(wide))).to(y.dtype)
 
     def reflect(self, h: Tensor) -> Tensor:
@@ -63,6 +76,9 @@ class HRAAsMatrix(HRA):
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         wide = torch.promote_types(torch.promote_types(x.dtype, self.U.dtype), torch.float32)
+        if self.config.side == "output":
+            z = F.linear(x.to(wide), layer.weight.to(wide))
+            return (y + on_output(z, self.U.to(wide), self.config)).to(y.dtype)
         R = self.rotation(wide)
         bias = None if layer.bias is None else layer.bias.to(wide)
         return F.linear(x.to(wide), layer.weight.to(wide) @ R, bias).to(y.dtype)
@@ -76,9 +92,18 @@ class HRAOfUnitColumns(Wrapper):
     def __init__(self, inner: nn.Linear, settings: Settings) -> None:
         super().__init__(inner, settings)
         self.orthogonal: bool = settings.option("gram_schmidt", False)
+        self.side = settings.option("side", "input")
+
+    def orthogonality_penalty(self) -> Tensor:
+        V = self.vectors / self.vectors.norm(dim=0)
+        return (V.T @ V - torch.eye(V.shape[1], dtype=V.dtype)).square().sum().sqrt()
 
     def start(self, W: Tensor, settings: Settings) -> dict[str, Tensor]:
         r, single = settings.r, settings.option("gram_schmidt", False)
+        if settings.option("side", "input") == "output":
+            d_out, eps = len(W), 6e-5
+            tall = nn.init.kaiming_uniform_(torch.empty(d_out, r), a=1 / eps)
+            return {"vectors": torch.eye(d_out, r) if single else tall}
         if r % 2 and not single:
             raise ValueError(f"r: got {r}, want an even number")
         n = r if single else r // 2
@@ -88,6 +113,11 @@ class HRAOfUnitColumns(Wrapper):
     def forward(self, x: Tensor) -> Tensor:
         wide = torch.promote_types(torch.promote_types(x.dtype, self.vectors.dtype), torch.float32)
         h, V = x.to(wide), self.vectors.to(wide)
+        if self.side == "output":
+            z = F.linear(h, self.inner.weight.to(wide))
+            config = HRAConfig(r=V.shape[1], gram_schmidt=self.orthogonal, side="output")
+            bias = 0 if self.inner.bias is None else self.inner.bias.to(wide)
+            return (z + on_output(z, V.T, config) + bias).to(x.dtype)
         V = torch.linalg.qr(V).Q if self.orthogonal else V / V.norm(dim=0)
         for i in reversed(range(V.shape[1])):
             h = h - 2 * (h @ V[:, i : i + 1]) @ V[:, i : i + 1].T

@@ -1,4 +1,4 @@
-"""Recompute what a golden vector recorded, and measure the distance.
+"""Recompute what a golden vector of a layer recorded, and measure the distance.
 
 The recorded tensors are exact inputs, whatever their dtype: everything is recomputed in float64.
 """
@@ -6,28 +6,16 @@ The recorded tensors are exact inputs, whatever their dtype: everything is recom
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from refs.golden_vectors import Vector
-from refs.transcriptions import antipasto3_selection, antipasto_rot, svd_family
+from refs.reproduce.distance import SVD_LOSS, Distance, as_recorded, distance, limit, same_indices, size
+from refs.transcriptions import antipasto3_selection, antipasto_rot, ia3, svd_family
 from refs.transcriptions.hra import orth_reg
-from refs.transcriptions.registry import of
 from refs.transcriptions.transcription import Transcription
-
-EXACT = 1e-12
-"""Of the scale, where the authors' code itself ran in float64."""
-ROUNDINGS = {torch.float32: 16, torch.bfloat16: 2}
-"""Spacings at the scale of the result that the authors' arithmetic may have cost them."""
-SVD_LOSS = {torch.float32: 64, torch.bfloat16: 1}
-"""How many times that, after a decomposition, which ran in float32: singular vectors lose the digits of S_1 / gap."""
-KNOWN = 1.001
-"""The manifest states its distances from float64 to four digits."""
-DIFFERENCES = 1e-8
-"""Of the scale: how well the manifest's central differences knew a gradient."""
 
 STATED = {
     "W_res": ("W_res_vs_float64", "W_res_vs_formula_max_abs", "W_res_vs_bf16_of_exact_residual_max_abs"),
@@ -45,75 +33,13 @@ STATED = {
 DRAWN = "svd_lowrank_test_matrix"
 
 
-@dataclass(frozen=True)
-class Distance:
-    """How far a recomputed quantity is from the recorded one. ``tensors``: the recorded tensors it speaks for."""
-
-    quantity: str
-    tensors: tuple[str, ...]
-    error: float
-    limit: float
-    where: tuple[int, ...]
-
-    @property
-    def reproduced(self) -> bool:
-        return self.error <= self.limit
-
-    def __str__(self) -> str:
-        return f"{self.quantity}: error {self.error:.4g} at {list(self.where)}, limit {self.limit:.4g}"
-
-
-def reproduce(vector: Vector, transcription: Transcription | None = None) -> list[Distance]:
-    """Everything that a vector records, recomputed by a transcription (by its own without one)."""
-    if vector.variant == "antipasto3_dim_selection":
-        return list(dimensions(vector))
-    if vector.variant == "hra_orth_reg":
-        return list(regulariser(vector))
-    transcription = transcription or of(vector)
-    return [*layer(vector, transcription), *start(vector, transcription), *selection(vector)]
-
-
-def limit(scale: float, dtype: torch.dtype, known: float | None, loss: int = 1) -> float:
-    """The one rule for every recorded number.
-
-    float64: 1e-12 of the scale. Otherwise the authors' rounding is all that may lie between: we are as far from the
-    recorded number as the manifest's own float64 evaluation was (``known``), and no more than some spacings.
-    """
-    if dtype == torch.float64:
-        return EXACT * scale
-    rounding = ROUNDINGS[dtype] * loss * torch.finfo(dtype).eps * scale
-    return rounding if known is None else min(rounding, KNOWN * known + DIFFERENCES * scale)
-
-
-def distance(name: str, tensors: tuple[str, ...], got: Tensor, want: Tensor, limit: float) -> Distance:
-    """Compare one quantity. NaN is infinitely far; another shape, or nothing to compare, is an error of the test."""
-    if got.shape != want.shape or want.numel() == 0:
-        raise AssertionError(f"{name}: got shape {tuple(got.shape)}, want {tuple(want.shape)} and not empty")
-    errors = (got.detach() - want.double()).abs().nan_to_num(nan=torch.inf)
-    where = tuple(int(i) for i in torch.unravel_index(errors.argmax(), errors.shape))
-    return Distance(name, tensors, errors.max().item(), limit, where)
-
-
-def size(tensor: Tensor) -> float:
-    """The largest absolute value."""
-    return tensor.double().abs().max().item()
-
-
-def same_indices(name: str, got: list[int], want: Tensor) -> Distance:
-    """Indices must be equal, in their order."""
-    wrong = [i for i, (a, b) in enumerate(zip(got, want.tolist())) if a != b]
-    error = float(len(wrong)) if len(got) == len(want) else torch.inf
-    return Distance(name, (name,), error, 0.0, (wrong[0],) if wrong else ())
-
-
 def layer(vector: Vector, transcription: Transcription) -> Iterator[Distance]:
     """The layer in its recorded state: y, the weight, every gradient, and what is recorded on the way."""
+    terms = (vector.tensors["y"].double() * vector.tensors["g"].double()).abs().max().item()
     for name, got in recompute(vector, transcription).items():
-        want = vector.tensors[name]
         if name == "Q":  # the signs of its columns are not determined
-            got = got * torch.sign((got * want.double()).sum(dim=0))
-        known = 0.0 if name == "scaling" else vector.verification[name]["max_abs"]
-        yield distance(name, (name,), got, want, limit(size(want), getattr(torch, vector.dtype), known))
+            got = got * torch.sign((got * vector.tensors[name].double()).sum(dim=0))
+        yield as_recorded(vector, name, got, terms=terms if name.startswith("grad.") else 0.0)
 
 
 def recompute(vector: Vector, transcription: Transcription) -> dict[str, Tensor]:
@@ -132,7 +58,8 @@ def recompute(vector: Vector, transcription: Transcription) -> dict[str, Tensor]
 
     weight, shift = transcription.effective(tensors, W, bias, config)
     y = leaves["x"] @ weight.T + (0 if shift is None else shift)
-    got = {"y": y, "W_eff": weight}
+    states = {"y": y, "y_merged": y, "W_eff": weight, "bias_eff": shift}
+    got = {name: value for name, value in states.items() if name in recorded and value is not None}
     if transcription.parts is not None:
         got |= {name: part for name, part in transcription.parts(tensors, W, config).items() if name in recorded}
 
@@ -159,7 +86,8 @@ def start(vector: Vector, transcription: Transcription) -> Iterator[Distance]:
         want, _ = wanted[quantity]
         dtype = torch.bfloat16 if "svd_W_res" in tensors else getattr(torch, vector.dtype)
         scale = size(recorded["W"]) if quantity == "W_res" else size(want)  # a residual can vanish: W sets its scale
-        yield distance(quantity, tensors, value, want, limit(scale, dtype, stated(vector, quantity), SVD_LOSS[dtype]))
+        bound = limit(scale, dtype, of_start(vector, quantity), SVD_LOSS[dtype])
+        yield distance(quantity, tensors, value, want, bound)
 
 
 def comparable(tensors: Mapping[str, Tensor], config: Any) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
@@ -177,7 +105,7 @@ def comparable(tensors: Mapping[str, Tensor], config: Any) -> dict[str, tuple[Te
     return found
 
 
-def stated(vector: Vector, quantity: str) -> float | None:
+def of_start(vector: Vector, quantity: str) -> float | None:
     """The distance from float64 that the manifest states for a quantity of the start."""
     checks = vector.verification.get("init_checks", {})
     for key in STATED.get(quantity, ()):
@@ -199,7 +127,7 @@ def selection(vector: Vector) -> Iterator[Distance]:
     pool = vector.config.get("act_pool", antipasto_rot.POOL)
     scores = svd_family.scores(recorded["W"].double(), recorded["calib_X"].double(), pool)
     dtype = getattr(torch, vector.dtype)
-    bound = limit(size(scores), dtype, stated(vector, "scores"), SVD_LOSS[dtype])
+    bound = limit(size(scores), dtype, of_start(vector, "scores"), SVD_LOSS[dtype])
     yield distance("scores", ("scores",), scores, recorded["scores"], bound)
     yield same_indices("selected", svd_family.highest(scores, vector.config["r"]), recorded["selected"])
 
@@ -226,6 +154,13 @@ def regulariser(vector: Vector, penalty: Callable[[Tensor], Tensor] = orth_reg) 
         U = vector.tensors[f"U{i}"].double().requires_grad_()
         value = penalty(U.T)
         (gradient,) = torch.autograd.grad(value, U)
-        for name, got in ((f"orth_loss{i}", value.reshape(1)), (f"grad.U{i}", gradient)):
-            want, known = vector.tensors[name], vector.verification[name]["max_abs"]
-            yield distance(name, (name,), got, want, limit(size(want), torch.float32, known))
+        yield as_recorded(vector, f"orth_loss{i}", value.reshape(1))
+        yield as_recorded(vector, f"grad.U{i}", gradient, terms=1.0)
+
+
+def feed_forward(vector: Vector) -> Iterator[Distance]:
+    """IA3's gated block, with the gate on the output of wi_1 and, which is the same, on the input of wo."""
+    terms = size(vector.tensors["y"].double() * vector.tensors["g"].double())
+    for on_input in (False, True):
+        for name, got in ia3.gated_feed_forward(vector, on_input=on_input).items():
+            yield as_recorded(vector, name, got, terms=terms)

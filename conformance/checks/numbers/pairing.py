@@ -1,0 +1,56 @@
+"""Which outputs does the first angle turn into each other, at the variant's defaults and as the authors pair them?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from conformance.checks.check import SMALL
+from conformance.measuring.compare import conclude, same
+from conformance.measuring.trial import Trial, asking_the_subject
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding
+from conformance.nouns.probe import Probe
+from refs.reference import Reference, Transcribed
+from refs.subject import Subject
+
+DEFAULT = 64
+"""Outputs per group where nothing is said, in peft and here."""
+TURN = 0.5  # radians
+COSINE, SINE = math.cos(TURN), math.sin(TURN)
+
+
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """The default group size, and groups of two."""
+    if not isinstance(reference, Transcribed) or "pairing" not in reference.checks:
+        return ()
+    wide = replace(SMALL, d_out=2 * DEFAULT, state="t0")
+    return (
+        replace(wide, options=(("group_size", DEFAULT),), special="default"),
+        *(replace(wide, options=(("group_size", 2), ("kind", kind))) for kind in ("road_1", "road_2")),
+    )
+
+
+def run(trial: Trial) -> Finding:
+    """Turn the first angle and see which output moves with the first one."""
+    with asking_the_subject():
+        own = _partner(trial.subject(), trial.probe.d_in)
+    theirs = _partner(trial.reference_subject(), trial.probe.d_in)
+    return conclude(trial.case, [same(own, theirs, "partner of the first output")])
+
+
+def _partner(subject: Subject, d_in: int) -> list[int]:
+    """The outputs that move when the first angle does, without the first one."""
+    x = torch.linspace(1, 2, d_in, dtype=torch.float64)[None]
+    with torch.no_grad():
+        before = subject(x)
+        theta = torch.zeros_like(subject.values()["theta"])
+        theta[0] = TURN
+        subject.load({"theta": theta})
+        moved: list[int] = (subject(x) != before)[0].nonzero().flatten().tolist()
+        if moved == [0]:  # one angle for each output: the first one gets what its partner gives
+            share = (subject(x)[0, 0] - COSINE * before[0, 0]) / -SINE
+            return [int((before[0] - share).abs().argmin())]
+    return [i for i in moved if i]

@@ -1,0 +1,31 @@
+"""A start on a layer of half precision: as near to what the same numbers give in float32 as the reference's is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from conformance.measuring.compare import Comparison, no_less_exact
+from conformance.measuring.conditioning import signs
+from conformance.measuring.trial import Trial
+from refs.subject import Subject
+
+Start = Callable[[Trial, Subject], Mapping[str, Tensor]]
+
+
+class Truth:
+    """The reference's start on the layer's numbers in float32, and how far it moves with their last digits there."""
+
+    def __init__(self, trial: Trial, start: Start) -> None:
+        eps = torch.finfo(torch.float32).eps
+        layer = trial.layer("float32")
+        layer.weight.data.mul_(1 + eps * signs(layer.weight))
+        self.exact = start(trial, trial.reference_subject(trial.layer("float32")))
+        self.nudged = start(trial, trial.reference_subject(layer))
+
+    def compare(self, name: str, got: Tensor, want: Tensor) -> Comparison:
+        """A tensor that is not drawn. What is rounded to the layer's dtype on one side only has no limit of its own."""
+        exact, nudged = (t[name].double().expand_as(got) for t in (self.exact, self.nudged))
+        return no_less_exact(got, want, exact, f"{name} at t=0", nudged=nudged)

@@ -1,0 +1,1 @@
+"""Recompute golden vectors with the transcriptions."""
