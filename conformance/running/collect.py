@@ -96,7 +96,8 @@ def through_pytest(
     dealt out one by one: xdist's schedulers by group lose all that is left when two workers crash together. After
     ``minutes`` pytest is ended; what arrived until then counts, and a finding that says so stands for each other case.
     """
-    file.unlink(missing_ok=True)
+    for stale in (file, stream_of(file)):  # of the last run
+        stale.unlink(missing_ok=True)
     command = [
         *(sys.executable, "-m", "pytest", str(DRIVER), f"--evidence={file}"),
         *("-p", "conformance.running.pytest_plugin", "-p", "conformance.running.pytest_driver"),
