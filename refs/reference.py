@@ -55,6 +55,10 @@ Starts = Callable[[nn.Module, Sequence[Tensor], Settings, tuple[str, ...]], dict
 """``(model, calibration rows, settings, layers)`` -> the tensor that looks at data, by name of these layers."""
 
 
+Pullback = Callable[[Mapping[str, Array], Array, Array, Settings, Array, Array], dict[str, Array]]
+"""``(tensors, W, b, settings, dL/dW', dL/db')`` -> the gradient of every tensor that trains, by hand, in NumPy."""
+
+
 def _everything(settings: Settings) -> bool:
     return True
 
@@ -126,6 +130,10 @@ class ClosedForm:
     math: str
     options: Options = ()
     covers: Callable[[Settings], bool] = _everything
+    draw: Callable[[np.random.Generator, Array, Settings], Mapping[str, Array]] | None = None
+    """``(generator, W, settings)`` -> initial tensors, where some of them are random: as the method says, in NumPy."""
+    pullback: Pullback | None = None
+    """The gradients of the tensors that train; None where nobody worked them out."""
     start: Callable[[Array, Settings], Mapping[str, Array]] | None = None
     """``(W, settings)`` -> initial tensors, where they follow from the weight or from calibration inputs alone."""
 

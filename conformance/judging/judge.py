@@ -93,6 +93,8 @@ def _judge_one(
                 unproven.append((case.id, "it differs from a reference that is not the locked one"))
             else:
                 buggy.append(Decided(case, finding))
+    buggy, more = _without_a_witness(buggy, faults, cases, witnesses)
+    faults += more
     agreed = {c.check for c in cases if c.id in findings and _proves(findings[c.id])}
     if cases:
         asked = dict.fromkeys([*needed, *(case.check for case in cases)])
@@ -108,6 +110,31 @@ def _judge_one(
     label, reason = _label(cases, findings, buggy, unproven, seen, faults)
     shown = tuple((d, tuple(where)) for d, where in seen.items() if where)
     return Verdict(name, label, reason, tuple(buggy), tuple(unproven), shown, tuple(faults), findings)
+
+
+def _without_a_witness(
+    buggy: list[Decided], faults: list[Decided], cases: list[Case], witnesses: set[str]
+) -> tuple[list[Decided], list[Decided]]:
+    """The differences left to the variant, and those that are the reference's though no closed form was asked there.
+
+    A closed form cannot be asked where dropout draws, or where the reference divides 0 by 0. What it convicted a
+    reference of elsewhere in the same check explains the same quantities there, unless some closed form differs from
+    the variant in that check.
+    """
+    asked = {(case.check, case.probe) for case in cases if case.reference in witnesses}
+    blamed = {d.case.check for d in buggy if d.case.reference in witnesses}
+    convicted: dict[tuple[str, str], set[str]] = {}
+    for d in faults:
+        if d.finding.fault is not Fault.REFERENCE:
+            convicted.setdefault((d.case.reference, d.case.check), set()).update(_about(d.finding.differing))
+    explained = [
+        d
+        for d in buggy
+        if (d.case.check, d.case.probe) not in asked
+        and d.case.check not in blamed
+        and _about(d.finding.differing) <= convicted.get((d.case.reference, d.case.check), set())
+    ]
+    return [d for d in buggy if d not in explained], explained
 
 
 def _drifted(cases: list[Case], evidence: Mapping[str, Finding]) -> set[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor, nn
 
+from refs.adjoints import steering
 from refs.reference import Array, Author, ClosedForm, Method, Paper, Transcribed
 from refs.settings import Settings
 from refs.subject import Subject
@@ -32,6 +33,17 @@ def gain(g: Array, settings: Settings) -> Array:
 
 def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -> tuple[Array, Array]:
     return W + t["U"] @ np.diag(t["S"] * gain(t["g"], settings)) @ t["Vh"], b
+
+
+def slopes(g: Array, settings: Settings, dE: Array) -> Array:
+    """The gradient of g from that of its gains."""
+    coeff, cut = settings.option("coeff", 1.0), settings.option("suppress_only", False)
+    return steering.gain(g, coeff, cut, dE)
+
+
+def _pullback(t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G: Array, h: Array) -> dict[str, Array]:
+    right = t["Vh"] if "Vh" in t else t["P"]
+    return {"g": slopes(t["g"], settings, t["S"] * np.diag(steering.core(t["U"], right, G)))}
 
 
 def sign_free(values: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
@@ -74,6 +86,7 @@ METHOD = Method(
             "closed:antipasto",
             _effective,
             "W' = W_res + U diag(S E(coeff g)) Vh, E(z) = 1 + z above 0 and exp(z) below",
+            pullback=_pullback,
         ),
     ),
     replaces_weight=True,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from refs.adjoints import steering
 from refs.methods import antipasto
 from refs.reference import Array, Author, ClosedForm, Method, Transcribed
 from refs.settings import Settings
@@ -34,6 +35,12 @@ def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -
     Q = _orthonormal(t["c"])
     removed = settings.option("coeff", 1.0) * (Q @ np.diag(np.clip(t["alpha"], 0, 1)) @ Q.T)
     return W + t["U"] @ (np.eye(len(Q)) - removed) @ np.diag(t["S"]) @ t["Vh"], b
+
+
+def _pullback(t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G: Array, h: Array) -> dict[str, Array]:
+    dM = -settings.option("coeff", 1.0) * steering.core(t["U"], t["S"][:, None] * t["Vh"], G)
+    alpha = t["alpha"]
+    return steering.directions(t["c"], np.clip(alpha, 0, 1), (alpha >= 0) & (alpha <= 1), dM, 1e-6)
 
 
 def _build(layer: nn.Linear, settings: Settings) -> Subject:
@@ -72,6 +79,7 @@ METHOD = Method(
             "closed:antipasto_ablate",
             _effective,
             "W' = W_res + U (I - coeff Q diag(clip(alpha, 0, 1)) Q^T) diag(S) Vh, b' = b",
+            pullback=_pullback,
         ),
     ),
     replaces_weight=True,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import nn
 
+from refs.adjoints import steering
 from refs.methods import antipasto
 from refs.reference import Array, Author, ClosedForm, Method, Transcribed
 from refs.settings import Settings
@@ -28,6 +29,13 @@ def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -
     K = np.diag(np.concatenate((np.ones(block), antipasto.gain(t["g"], settings))))
     K[:block, :block] += settings.option("coeff", 1.0) * t["M"]
     return W + t["U"] @ K @ np.diag(t["S"]) @ t["Vh"], b
+
+
+def _pullback(t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G: Array, h: Array) -> dict[str, Array]:
+    block = len(t["M"])
+    dK = steering.core(t["U"], t["S"][:, None] * t["Vh"], G)
+    dE = np.diag(dK)[block:]
+    return {"M": settings.option("coeff", 1.0) * dK[:block, :block], "g": antipasto.slopes(t["g"], settings, dE)}
 
 
 def _build(layer: nn.Linear, settings: Settings) -> Subject:
@@ -61,7 +69,11 @@ METHOD = Method(
             options=(("block", 1),),
         ),
         ClosedForm(
-            "closed:antipasto_arrow", _effective, "W' = W_res + U K diag(S) Vh, b' = b", options=(("block", 1),)
+            "closed:antipasto_arrow",
+            _effective,
+            "W' = W_res + U K diag(S) Vh, b' = b",
+            options=(("block", 1),),
+            pullback=_pullback,
         ),
     ),
     replaces_weight=True,

@@ -96,6 +96,7 @@ METHOD = Method(
             _effective,
             "W' = W_res + U diag(S E(coeff g)) P, b' = b",
             options=(("calibration", "rows"),),
+            pullback=antipasto._pullback,
         ),
     ),
     replaces_weight=True,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from refs.adjoints import steering
 from refs.methods import antipasto
 from refs.methods.antipasto_originals import ANTIPASTO3, ANTIPASTO_TORCH
 from refs.reference import Array, Author, ClosedForm, Method, Transcribed
@@ -61,6 +62,28 @@ def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -
     return W + U @ S @ Vh, b
 
 
+def _pullback(t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G: Array, h: Array) -> dict[str, Array]:
+    """K = R_u^T D R_v:  dD = R_u dK R_v^T,  dR_v = D R_u dK,  dR_u = D R_v dK^T."""
+    coeff, dK = settings.option("coeff", 1.0), steering.core(t["U"], t["Vh"], G)
+    one = np.eye(len(dK))
+    Ru = rotation(t[left(settings)], settings) if left(settings) else one
+    Rv = rotation(t["angles_v"], settings) if "angles_v" in t else one
+    D = np.diag(t["S"] + coeff * t["delta"] if "delta" in t else t["S"])
+    grads = {"delta": coeff * np.diag(Ru @ dK @ Rv.T)} if "delta" in t else {}
+    turned = [("angles_v", D @ Ru @ dK)] if "angles_v" in t else []
+    turned += [(left(settings), D @ Rv @ dK.T)] if left(settings) else []
+    for name, dR in turned:
+        grads[name] = grads.get(name, 0.0) + _of_angles(t[name], settings, dR)
+    return grads
+
+
+def _of_angles(p: Array, settings: Settings, dR: Array) -> Array:
+    limit = 2 * np.tan(settings.option("max_rotation_angle", 0.5) / 2)
+    sign = 1 if settings.option("convention", "lora_lite") == "lora_lite" else -1
+    size, kind = settings.option("block_size", 4), settings.option("rotation", "cayley")
+    return sign * steering.rotation(sign * p, size, limit, settings.option("coeff", 1.0), kind, dR)
+
+
 def _build(layer: nn.Linear, settings: Settings) -> Subject:
     config = authors.Config(
         settings.r,
@@ -110,6 +133,7 @@ METHOD = Method(
             _effective,
             "W' = W_res + U R_u^T diag(S + coeff delta) R_v Vh, b' = b;  R(-p) in the originals' conventions",
             options=(("block_size", 2),),
+            pullback=_pullback,
         ),
     ),
     replaces_weight=True,

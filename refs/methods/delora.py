@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from refs.adjoints.low_rank import normalised as pullback
 from refs.live import build_peft
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
@@ -86,6 +87,22 @@ def _build_authors(layer: nn.Linear, settings: Settings) -> Subject:
     )
 
 
+def _draw(rng: np.random.Generator, W: Array, settings: Settings) -> dict[str, Array]:
+    """A uniform on +-1/sqrt(d_in), B zero, w = |W|_col; with frozen copies B uniform on +-1/sqrt(r), C = A, D = B."""
+    r, (d_out, d_in) = settings.r, W.shape
+    A = rng.uniform(-1, 1, (r, d_in)) / np.sqrt(d_in)
+    fixed = {"lam": np.array([settings.option("lam", 15.0)]), "w": np.sqrt((W * W).sum(axis=0))}
+    if not frozen_copies(settings):
+        return {"A": A, "B": np.zeros((d_out, r)), **fixed}
+    B = rng.uniform(-1, 1, (d_out, r)) / np.sqrt(r)
+    return {"A": A, "B": B, "C": A.copy(), "D": B.copy(), **fixed}
+
+
+def _pullback(t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G: Array, h: Array) -> dict[str, Array]:
+    frozen = normalised(t["C"], t["D"], 0.0) if frozen_copies(settings) else 0.0
+    return pullback(t, settings.r, 0.0 if frozen_copies(settings) else 1e-4, frozen, G)
+
+
 METHOD = Method(
     name="delora",
     paper=Paper("2503.18225", "Decoupling Angles and Strength in Low-rank Adaptation"),
@@ -132,6 +149,8 @@ METHOD = Method(
             _effective,
             "W' = W + (lam / r) N(B, A) diag(w), N the sum of b_i a_i^T over norms of at least 1e-4, b' = b\n"
             "frozen_copies: N(B, A) - N(D, C), norms as they are",
+            draw=_draw,
+            pullback=_pullback,
         ),
     ),
 )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import nn
 
+from refs.adjoints.low_rank import magnitude
 from refs.live import build_peft
 from refs.methods import lora
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
@@ -34,6 +35,14 @@ def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -
     return factor[:, None] * V, b
 
 
+def _draw(rng: np.random.Generator, W: Array, settings: Settings) -> dict[str, Array]:
+    return {**lora.draw(rng, W, settings), "m": np.sqrt((W * W).sum(axis=1))}
+
+
+def _pullback(t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G: Array, h: Array) -> dict[str, Array]:
+    return magnitude(t, W, lora.scale(settings), G)
+
+
 METHOD = Method(
     name="dora",
     paper=Paper("2402.09353", "DoRA: Weight-Decomposed Low-Rank Adaptation"),
@@ -46,6 +55,8 @@ METHOD = Method(
             "y' = base(x) + (m/n - 1) * (W d) + (m/n) * s * lora_B(lora_A(d))\n"
             "d = dropout(x), n = |W + s B A|_row, detached",
         ),
-        ClosedForm("closed:dora", _effective, "W' = (m / |V|_row) V with V = W + s B A, b' = b"),
+        ClosedForm(
+            "closed:dora", _effective, "W' = (m / |V|_row) V with V = W + s B A, b' = b", draw=_draw, pullback=_pullback
+        ),
     ),
 )

@@ -236,6 +236,7 @@ METHOD = Method(
             "W' = W + s B A, b' = b; A spans the leading directions of the centred rows",
             options=ONE_LAYER,
             start=_start,
+            pullback=lora._pullback,
         ),
     ),
     sign_free=sign_free,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from refs.adjoints.layerwise import projector, reflections
 from refs.live import build_peft
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
@@ -69,6 +70,24 @@ def _build_output_side(layer: nn.Linear, settings: Settings) -> Subject:
     return build_transcribed(layer, authors.OUTPUT_SIDE, config, settings, trainable=("U",), drawn=drawn)
 
 
+def _draw(rng: np.random.Generator, W: Array, settings: Settings) -> dict[str, Array]:
+    """Pairs, uniform on +-1/sqrt(r / 2); on the output side vectors of eps sqrt(6 / r), or the first unit rows."""
+    r, (d_out, d_in) = settings.r, W.shape
+    if not on_input(settings):
+        bound = settings.option("eps", EPS) * np.sqrt(6 / r)
+        single = settings.option("gram_schmidt", False)
+        return {"U": np.eye(r, d_out) if single else rng.uniform(-bound, bound, (r, d_out))}
+    bound = 1 / np.sqrt(r // 2)
+    return {"U": np.repeat(rng.uniform(-bound, bound, (r // 2, d_in)), 2, axis=0)}
+
+
+def _pullback(t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G: Array, h: Array) -> dict[str, Array]:
+    GR = W.T @ G if on_input(settings) else W @ G.T
+    if settings.option("gram_schmidt", False):
+        return {"U": projector(t["U"], GR)}
+    return {"U": reflections(t["U"], 0.0 if on_input(settings) else settings.option("eps", EPS), GR)}
+
+
 METHOD = Method(
     name="hra",
     paper=Paper(
@@ -122,6 +141,8 @@ METHOD = Method(
             _effective,
             "W' = W H_0 ... H_{r-1} (with Gram-Schmidt W (I - 2 Q Q^T)), b' = b\n"
             "output side: H_{r-1} ... H_0 W, with eps beside |u_i|^2",
+            draw=_draw,
+            pullback=_pullback,
         ),
     ),
 )

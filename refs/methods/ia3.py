@@ -73,6 +73,11 @@ METHOD = Method(
             "theirs passes over a vector that does not train: frozen, a trained gate is the bare layer",
             checks=WEIGHTS_ONLY,
         ),
-        ClosedForm("closed:ia3", _effective, "W' = diag(g) W, b' = g * b"),
+        ClosedForm(
+            "closed:ia3",
+            _effective,
+            "W' = diag(g) W, b' = g * b",
+            pullback=lambda t, W, b, settings, G, h: {"g": (G * W).sum(axis=1) + h * b},
+        ),
     ),
 )

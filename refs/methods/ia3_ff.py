@@ -36,6 +36,11 @@ METHOD = Method(
             "y = (x * a) W^T + b; on wo the same as their gate on the output of wi_1",
             checks=WEIGHTS_ONLY,
         ),
-        ClosedForm("closed:ia3_ff", _effective, "W' = W diag(g), b' = b"),
+        ClosedForm(
+            "closed:ia3_ff",
+            _effective,
+            "W' = W diag(g), b' = b",
+            pullback=lambda t, W, b, settings, G, h: {"g": (G * W).sum(axis=0)},
+        ),
     ),
 )

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from refs.adjoints.low_rank import low_rank
 from refs.live import build_peft
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
@@ -54,6 +56,18 @@ def _build(layer: nn.Linear, settings: Settings) -> Subject:
     return build_peft(layer, lora_config(settings), NAMES, settings)
 
 
+def _pullback(t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G: Array, h: Array) -> dict[str, Array]:
+    return low_rank(t["A"], t["B"], scale(settings), G)
+
+
+def draw(rng: np.random.Generator, W: Array, settings: Settings) -> dict[str, Array]:
+    """A uniform on +-1/sqrt(d_in), or N(0, 1/r^2); B zero."""
+    shape, bound = (settings.r, W.shape[1]), 1 / math.sqrt(W.shape[1])
+    gaussian = settings.option("init", "kaiming") == "gaussian"
+    A = rng.normal(0, 1 / settings.r, shape) if gaussian else rng.uniform(-bound, bound, shape)
+    return {"A": A, "B": np.zeros((len(W), settings.r))}
+
+
 def _build_authors(layer: nn.Linear, settings: Settings) -> Subject:
     config = authors.Config(settings.r, settings.alpha)
     drawn = {"A": nn.init.kaiming_uniform_(torch.empty(settings.r, layer.in_features), a=math.sqrt(5))}
@@ -94,6 +108,6 @@ METHOD = Method(
             covers=_authors_have,
             checks=WEIGHTS_ONLY,
         ),
-        ClosedForm("closed:lora", _effective, "W' = W + s B A, b' = b"),
+        ClosedForm("closed:lora", _effective, "W' = W + s B A, b' = b", draw=draw, pullback=_pullback),
     ),
 )

@@ -99,7 +99,7 @@ METHOD = Method(
             covers=lambda settings: not settings.option("dropout", 0.0),
             checks=lora.WEIGHTS_ONLY,
         ),
-        ClosedForm("closed:pissa", _effective, "W' = W_res + s B A, b' = b"),
+        ClosedForm("closed:pissa", _effective, "W' = W_res + s B A, b' = b", pullback=lora._pullback),
     ),
     replaces_weight=True,
     sign_free=sign_free,

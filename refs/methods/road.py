@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import nn
 
+from refs.adjoints.layerwise import pairs
 from refs.live import build_peft
 from refs.methods.lora import WEIGHTS_ONLY
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
@@ -73,6 +74,11 @@ def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -
     return R @ W, R @ b
 
 
+def _pullback(t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G: Array, h: Array) -> dict[str, Array]:
+    GR = G @ W.T + np.outer(h, b)
+    return pairs(t, len(W), settings.option("kind", "road_1"), settings.option("group_size", 64), GR)
+
+
 GROUPS_OF_4 = (("group_size", 4),)
 """The probes' layers have 20 and 16 outputs; the default of 64 fits neither."""
 
@@ -113,6 +119,7 @@ METHOD = Method(
             _effective,
             "W' = R W, b' = R b, R of 2 x 2 blocks over pairs of outputs",
             options=GROUPS_OF_4,
+            pullback=_pullback,
         ),
     ),
 )

@@ -12,13 +12,13 @@ from conformance.checks.check import DROPOUT, SMALL, WIDE, with_dropout, with_op
 from conformance.checks.numbers.dropout import same_distribution
 from conformance.measuring.compare import Comparison, close, conclude, raised, same
 from conformance.measuring.conditioning import blamed
-from conformance.measuring.trial import RESIDUAL, SubjectFailed, Trial, asking_the_subject
+from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject
 from conformance.measuring.trial import run as run_pass
+from conformance.measuring.witness import passes, start
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import Built, ClosedForm, Reference, Transcribed
-from refs.subject import Subject
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
@@ -57,8 +57,8 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 def run(trial: Trial) -> Finding:
     """Compare outputs with equal tensors in float64."""
     if isinstance(trial.reference, ClosedForm):
-        values = trial.state(_source_of_values(trial))
-        want = _closed(trial, trial.reference, values)
+        values = trial.state(start(trial))
+        want = passes(trial, trial.reference, values, x=trial.x, cotangent=trial.cotangent).y
     else:
         values = trial.state(trial.reference_subject())
         want = run_pass(trial.reference_subject(values=values), trial.x, trial.cotangent, backward=False).y
@@ -87,24 +87,3 @@ def _compared(trial: Trial, values: Mapping[str, Tensor], want: Tensor) -> list[
     if not torch.equal(x, trial.x):  # else left out: it must not count as something compared
         comparisons.append(close(x, trial.x, "the caller's x after the calls", scale=0.0))
     return comparisons
-
-
-def _source_of_values(trial: Trial) -> Subject:
-    """Where the closed form starts: at t=0 from the subject's own values, else from the live reference's.
-
-    The two references then speak of the same perturbed numbers, so that one may be a witness against the other.
-    """
-    method = trial.entry.method
-    witness = None if method is None else method.witness_for(trial.probe.settings)
-    if trial.probe.state == "t0" or witness is None:
-        return trial.subject()
-    return replace(trial, reference=witness).reference_subject()
-
-
-def _closed(trial: Trial, form: ClosedForm, values: Mapping[str, Tensor]) -> Tensor:
-    layer = trial.layer()
-    values = dict(values)
-    W = values.pop(RESIDUAL, layer.weight.detach()).numpy()
-    b = layer.bias.detach().numpy() if layer.bias is not None else torch.zeros(len(W), dtype=torch.float64).numpy()
-    weight, bias = form.effective({name: v.numpy() for name, v in values.items()}, W, b, trial.probe.settings)
-    return torch.from_numpy(trial.x.numpy() @ weight.T + bias)

@@ -14,6 +14,7 @@ from conformance.measuring.compare import Comparison, close, conclude, raised, s
 from conformance.measuring.conditioning import blamed
 from conformance.measuring.trial import Run, SubjectFailed, Trial, asking_the_subject
 from conformance.measuring.trial import run as run_both_ways
+from conformance.measuring.witness import passes, start
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import FlowFacts, SidePair
 from conformance.nouns.finding import Finding
@@ -27,7 +28,7 @@ DEAD = 1e-10
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """t0 and perturbed, option sets, dropout and corner cases, against each layer."""
-    if isinstance(reference, ClosedForm):
+    if isinstance(reference, ClosedForm) and reference.pullback is None:
         return ()
     t0 = replace(SMALL, state="t0")
     return (
@@ -41,19 +42,24 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         *with_options(entry, t0),
         *with_options(entry, SMALL),
         *with_dropout(entry, reference),
-        *(replace(probe, special=special) for probe in (SMALL, t0) for special in entry.specials),
+        *(
+            replace(probe, special=special)
+            for probe in (SMALL, t0)
+            for special in (() if isinstance(reference, ClosedForm) else entry.specials)
+        ),
     )
 
 
 def run(trial: Trial) -> Finding:
     """Compare gradients with equal tensors and, at t=0, which tensors get one at all."""
-    values = trial.state(trial.reference_subject())
+    form = trial.reference if isinstance(trial.reference, ClosedForm) else None
+    values = trial.state(trial.reference_subject() if form is None else start(trial))
     sound = True
     try:
-        comparisons, sound = _values(trial, values)
+        comparisons, sound = _values(trial, values, form)
         facts: FlowFacts | None = None
         if trial.probe.state == "t0":
-            flow, facts = _flows(trial)
+            flow, facts = _flows(trial, values, form)
             comparisons.append(flow)
         finding = conclude(trial.case, comparisons, facts=facts)
     except SubjectFailed as failure:
@@ -61,10 +67,14 @@ def run(trial: Trial) -> Finding:
     return blamed(trial, values, finding) if sound else finding
 
 
-def _values(trial: Trial, values: Mapping[str, Tensor]) -> tuple[list[Comparison], bool]:
+def _values(trial: Trial, values: Mapping[str, Tensor], form: ClosedForm | None) -> tuple[list[Comparison], bool]:
     """The same tensors on both sides; and whether the subject is sound: finite gradients where its output is finite."""
-    reference, subject = trial.reference_subject(values=values), trial.subject(values=values)
-    want = run_both_ways(reference, trial.x, trial.cotangent)
+    subject = trial.subject(values=values)
+    if form is None:
+        reference = trial.reference_subject(values=values)
+        want = run_both_ways(reference, trial.x, trial.cotangent)
+    else:
+        want = passes(trial, form, values, x=trial.x, cotangent=trial.cotangent)
     with asking_the_subject():
         got = run_both_ways(subject, trial.x, trial.cotangent)
         alone = {} if trial.drops else _alone(trial, subject)
@@ -75,7 +85,7 @@ def _values(trial: Trial, values: Mapping[str, Tensor]) -> tuple[list[Comparison
     for name, grad in want.grads.items():
         floor = None if grad is not None and not _is_dead(grad, scale) else scale
         comparisons.append(close(got.grads.get(name), grad, f"gradient of {name}", scale=floor))
-    if trial.drops and not all(c.agrees for c in comparisons):
+    if trial.drops and form is None and not all(c.agrees for c in comparisons):
         comparisons = same_distribution(trial, subject, reference, gradients=True)
     comparisons.append(same(sorted(got.grads), sorted(want.grads), "tensors that train"))
     comparisons.append(same(_base_grads(subject), {}, "gradients of the base"))
@@ -94,11 +104,14 @@ def _alone(trial: Trial, subject: Subject) -> dict[str, Tensor | None]:
     return {name: slot.grad for name, slot in subject.slots().items() if slot.trainable}
 
 
-def _flows(trial: Trial) -> tuple[Comparison, FlowFacts]:
+def _flows(trial: Trial, values: Mapping[str, Tensor], form: ClosedForm | None) -> tuple[Comparison, FlowFacts]:
     """Each side from its own start: where does the gradient flow at first?"""
     with asking_the_subject():
         own = _flow(run_both_ways(trial.subject(), trial.x, trial.cotangent))
-    theirs = _flow(run_both_ways(trial.reference_subject(), trial.x, trial.cotangent))
+    if form is None:
+        theirs = _flow(run_both_ways(trial.reference_subject(), trial.x, trial.cotangent))
+    else:
+        theirs = _flow(passes(trial, form, values, x=trial.x, cotangent=trial.cotangent))
     names = sorted({*own, *theirs})
     facts = FlowFacts(tuple(SidePair(name, own.get(name, "none"), theirs.get(name, "none")) for name in names))
     return same(own, theirs, "dead or live at t=0"), facts

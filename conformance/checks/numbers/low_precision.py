@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
@@ -12,11 +13,12 @@ from conformance.measuring.compare import Comparison, conclude, no_less_exact, s
 from conformance.measuring.conditioning import signs
 from conformance.measuring.trial import Run, Trial, asking_the_subject, rounded
 from conformance.measuring.trial import run as run_pass
+from conformance.measuring.witness import passes
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import SidePair, StepFacts
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import SHORT_DTYPES, Probe
-from refs.reference import ClosedForm, Reference
+from refs.reference import ClosedForm, Live, Reference
 from refs.subject import Subject
 
 STEP = 1e-3
@@ -27,8 +29,15 @@ NOT_FINITE = "gradient not finite"
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """Each pair of dtypes of base and adapter, at t=0 and perturbed, against each layer."""
-    if isinstance(reference, ClosedForm):
+    if isinstance(reference, ClosedForm) and reference.pullback is None:
         return ()
+    asked = _asked(entry)
+    if isinstance(reference, ClosedForm):  # a witness of what is computed, where another reference says how it rounds
+        return tuple(p for p in asked if p.state != "t0" and not p.special and _answers(entry, p))
+    return asked
+
+
+def _asked(entry: Entry) -> tuple[Probe, ...]:
     low = tuple(replace(SMALL, dtype=dtype, adapter=None) for dtype in ("bfloat16", "float16"))
     more = tuple(probe for p in low for probe in (replace(p, batch=(4, 16)), replace(p, training=True, batch=(64,))))
     plain = replace(SMALL, dtype="bfloat16", adapter=None, batch=(64,))
@@ -50,8 +59,17 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     )
 
 
+def _answers(entry: Entry, probe: Probe) -> bool:
+    """Whether the reference that rounds beside the closed form can be run under this probe."""
+    built = () if entry.method is None else entry.method.built
+    cannot = [at for r in built if isinstance(r, Live) for at, _, _ in r.cannot]
+    return bool(built) and not any(fnmatchcase(probe.id, at) for at in cannot)
+
+
 def run(trial: Trial) -> Finding:
     """Compare errors against float64 (perturbed), or identity and one stored step (t=0)."""
+    if isinstance(trial.reference, ClosedForm):
+        return _witnessed(trial, trial.reference)
     return _at_t0(trial) if trial.probe.state == "t0" else _perturbed(trial)
 
 
@@ -65,6 +83,45 @@ def _perturbed(trial: Trial) -> Finding:
     with asking_the_subject():
         got = run_pass(subject, trial.x, trial.cotangent)
     truth, nudged = _truth(trial, values), _truth(trial, values, nudge=torch.finfo(torch.float32).eps)
+    return conclude(trial.case, _compared(got, want, truth, nudged))
+
+
+def _witnessed(trial: Trial, form: ClosedForm) -> Finding:
+    """Against the closed form: the limit is what the reference's own rounding costs it, whatever it computes."""
+    method = trial.entry.method
+    other = None if method is None else method.witness_for(trial.probe.settings)
+    assert other is not None
+    beside = replace(trial, reference=other)
+    reference = beside.reference_subject()
+    values = rounded(beside.state(reference), reference)
+    trial.load(reference, values)
+    theirs, exact = run_pass(reference, trial.x, trial.cotangent), _truth(beside, values)
+    eps = torch.finfo(torch.float32).eps
+    truth, nudged = (
+        passes(trial, form, values, x=_nudged(trial.x, by), cotangent=_nudged(trial.cotangent, by)) for by in (0.0, eps)
+    )
+    subject = trial.subject(values=values)
+    with asking_the_subject():
+        got = run_pass(subject, trial.x, trial.cotangent)
+    y = _moved(truth.y, theirs.y, exact.y)
+    assert y is not None
+    rounding = Run(
+        y,
+        _moved(truth.grad_x, theirs.grad_x, exact.grad_x),
+        {name: _moved(truth.grads.get(name), grad, exact.grads.get(name)) for name, grad in theirs.grads.items()},
+    )
+    return conclude(trial.case, _compared(got, rounding, truth, nudged))
+
+
+def _moved(truth: Tensor | None, rounded_pass: Tensor | None, exact: Tensor | None) -> Tensor | None:
+    """The truth with another pass's rounding errors."""
+    if truth is None or rounded_pass is None or exact is None:
+        return None
+    moved: Tensor = (truth + (rounded_pass.double() - exact)).to(rounded_pass.dtype)
+    return moved
+
+
+def _compared(got: Run, want: Run, truth: Run, nudged: Run) -> list[Comparison]:
     comparisons = [no_less_exact(got.y, want.y, truth.y, "output", nudged=nudged.y)]
     pairs = {"x": (got.grad_x, want.grad_x, truth.grad_x, nudged.grad_x)}
     pairs |= {
@@ -76,7 +133,7 @@ def _perturbed(trial: Trial) -> Finding:
         else:
             assert exact is not None, f"the reference has a gradient of {name}, but none in float64"
             comparisons.append(no_less_exact(own, grad, exact, f"gradient of {name}", nudged=moved))
-    return conclude(trial.case, comparisons)
+    return comparisons
 
 
 def _at_t0(trial: Trial) -> Finding:
@@ -119,8 +176,11 @@ def _truth(trial: Trial, values: dict[str, Tensor], *, nudge: float = 0.0) -> Ru
     """The reference in float64 on the same rounded numbers; ``nudge`` moves x and the cotangent by that share."""
     exact = Trial(trial.entry, trial.reference, replace(trial.probe, adapter="float64"), trial.check)
     reference = exact.reference_subject(trial.layer("float64"), values=values)
-    x, cotangent = (t.double() * (1 + nudge * signs(t.double())) for t in (trial.x, trial.cotangent))
-    return run_pass(reference, x, cotangent)
+    return run_pass(reference, _nudged(trial.x, nudge), _nudged(trial.cotangent, nudge))
+
+
+def _nudged(t: Tensor, by: float) -> Tensor:
+    return t.double() * (1 + by * signs(t.double()))
 
 
 def _survives(subject: Subject, run: Run) -> dict[str, str]:

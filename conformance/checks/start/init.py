@@ -10,7 +10,7 @@ from torch import Tensor
 
 from conformance.checks.check import WIDE, with_options
 from conformance.checks.start.distribution import DISTINCT, distinct, distribution
-from conformance.checks.start.half import Truth
+from conformance.checks.start.half import Truth, rounded_once
 from conformance.checks.start.joint import jointly
 from conformance.measuring.compare import EXACT_K, ROUNDED_K, Comparison, close, conclude, holds, same
 from conformance.measuring.conditioning import moved_by_rounding
@@ -28,7 +28,7 @@ HALF = ("bfloat16", "float16")
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """Fresh adapters in three sizes and under every option set; closed forms that determine the start too."""
-    if isinstance(reference, ClosedForm) and reference.start is None:
+    if isinstance(reference, ClosedForm) and reference.start is None and reference.draw is None:
         return ()
     plain = replace(WIDE, state="t0", dtype="float32", adapter=None)
     return (
@@ -43,8 +43,9 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 
 def _in_half_precision(plain: Probe, reference: Reference) -> tuple[Probe, ...]:
-    """On a layer of half precision. A closed form says nothing about rounding; of data the sides get other digits."""
-    if isinstance(reference, ClosedForm) or "calibration" in dict(reference.options):
+    """On a layer of half precision. Of data the sides get other digits."""
+    silent = isinstance(reference, ClosedForm) and reference.draw is None
+    if silent or "calibration" in dict(reference.options):
         return ()
     return tuple(replace(plain, dtype=dtype) for dtype in HALF)
 
@@ -59,8 +60,9 @@ def _rounded_by_design(entry: Entry, reference: Reference) -> bool:
 def run(trial: Trial) -> Finding:
     """Compare constants by value, random values by distribution over the draws, and the identity."""
     mine, other = _draws(trial, range(2))
-    if isinstance(trial.reference, ClosedForm):
-        return conclude(trial.case, _against_closed(trial, trial.reference, mine[0]))
+    form = trial.reference if isinstance(trial.reference, ClosedForm) else None
+    if form is not None and form.draw is None:
+        return conclude(trial.case, _against_closed(trial, form, mine[0]))
     exact = trial.probe.dtype == "float64"  # then only what is not drawn is compared: the draws were, in float32
     if not exact and any((draws[0][name] != draws[1][name]).any() for draws in (mine, other) for name in draws[0]):
         more = _draws(trial, range(2, DRAWS))
@@ -69,8 +71,8 @@ def run(trial: Trial) -> Finding:
     kinds: dict[str, str] = {}
     drawn: dict[str, tuple[Tensor, Tensor]] = {}
     half = trial.probe.dtype in HALF
-    moves = {} if half else _moves(trial)
-    truth = Truth(trial, _initial) if half else None
+    moves = {} if half or form is not None else _moves(trial)
+    truth = Truth(trial, _initial) if half and form is None else None
     for name in other[0]:
         if name not in mine[0]:
             comparisons.append(same("no such tensor", name, name))
@@ -95,14 +97,16 @@ def run(trial: Trial) -> Finding:
             drawn[name] = got, want
         if random:
             comparisons += [c for c in distribution(name, got, want) if not (half and _finer(c, got, want))]
-        elif truth is not None and kinds[name] != "constant":
-            comparisons.append(truth.compare(name, got, want))
+        elif half and kinds[name] != "constant":
+            comparisons.append(
+                rounded_once(trial, name, got, want) if truth is None else truth.compare(name, got, want)
+            )
         else:
             comparisons.append(close(got, want, f"{name} at t=0", scale=scale))
     comparisons += jointly({n: pair[0] for n, pair in drawn.items()}, {n: pair[1] for n, pair in drawn.items()})
     with asking_the_subject():
         own = is_identity(trial)
-    theirs = is_identity(trial, of_reference=True)
+    theirs = is_identity(trial, of_reference=True) if form is None else _is_identity_of(trial, form, other[0])
     comparisons.append(holds(own or not theirs, "identity at t=0", f"identity: {own}", f"identity: {theirs}"))
     facts = InitFacts(tuple(InitialValue(*item) for item in kinds.items()), own, theirs)
     return conclude(trial.case, comparisons, facts=facts)
@@ -130,8 +134,27 @@ def _draws(trial: Trial, seeds: range) -> tuple[list[dict[str, Tensor]], list[di
     """The initial tensors of both sides under each seed; a closed form is not drawn."""
     mine = [_initial(trial, trial.subject(seed=n)) for n in seeds]
     if isinstance(trial.reference, ClosedForm):
-        return mine, []
+        return mine, _numpy_draws(trial, trial.reference, seeds)
     return mine, [_initial(trial, trial.reference_subject(seed=n)) for n in seeds]
+
+
+def _numpy_draws(trial: Trial, form: ClosedForm, seeds: range) -> list[dict[str, Tensor]]:
+    """The closed form's own draws, in the dtype that the layer's adapters have by default."""
+    if form.draw is None:
+        return []
+    W = trial.layer("float64").weight.detach().numpy()
+    made = []
+    for n in seeds:
+        drawn = form.draw(np.random.default_rng([trial.probe.seed, 7, n]), W, trial.probe.settings)
+        made.append({name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in drawn.items()})
+    return made
+
+
+def _is_identity_of(trial: Trial, form: ClosedForm, start: dict[str, Tensor]) -> bool:
+    """Whether the closed form's start leaves W alone, up to the float32 of its draws."""
+    W = trial.layer("float64").weight.detach().numpy()
+    weight, _ = form.effective({n: t.double().numpy() for n, t in start.items()}, W, 0 * W[:, 0], trial.probe.settings)
+    return bool(np.abs(weight - W).max() <= ROUNDED_K * torch.finfo(torch.float32).eps * np.abs(W).max())
 
 
 def _sign_free(trial: Trial, values: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
