@@ -28,7 +28,13 @@ DECLARED = replace(
 CASES = [
     (State.AGREE, toys.SOUND, {}, 0, "nobody is at fault: they agree"),
     (State.DIFFERS, toys.SOUND, {FORWARD: differ, WITNESS: differ}, 1, "the subject (sound) is at fault"),
-    (State.WITNESSED, toys.SOUND, {FORWARD: differ}, 0, "the reference (peft:gate) is at fault: "),
+    (
+        State.WITNESSED,
+        toys.SOUND,
+        {FORWARD: differ},
+        0,
+        "the reference is at fault, the closed form agrees with the variant: ",
+    ),
     (State.DECLARED, DECLARED, {FORWARD: differ, WITNESS: differ}, 0, "declared: it is shifted (on purpose; https://"),
 ]
 
