@@ -275,8 +275,8 @@ def _author(author: Author) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Write ``lock.json`` for every object that a registered method refers to."""
+def current() -> dict[str, Any]:
+    """The lock of every registered method as it is installed now: what it names, and what it is seen to run."""
     from refs.reference import Live
     from refs.registry import METHODS
     from refs.trace import executed
@@ -288,6 +288,12 @@ def main() -> None:
     live = [r for method in METHODS for r in method.references if isinstance(r, Live)]
     lock = make_lock(objects, golden, {reference.id: executed(reference) for reference in live})
     lock["authors"] = {method.name: _author(method.author) for method in METHODS}
+    return lock
+
+
+def main() -> None:
+    """Write ``lock.json`` for every object that a registered method refers to."""
+    lock = current()
     LOCK_FILE.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     print(f"{LOCK_FILE}: {len(lock['objects'])} objects of {', '.join(lock['packages'])}")
 
