@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from conformance.checks.registry import CHECKS
+from conformance.reporting import cards
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
@@ -32,6 +35,15 @@ def test_relative_links_lead_somewhere(document: str) -> None:
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith("http")]
     broken = [link for link in links if not _there(path, link)]
     assert not broken
+
+
+@pytest.mark.parametrize("check", [check.name for check in CHECKS])
+def test_every_check_is_in_the_readme_and_on_the_card(check: str) -> None:
+    """A check would be run, and a reader not know what it asks or what it found."""
+    rows = re.findall(r"^\| ([a-z_, ]+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert check in {name for row in rows for name in row.split(", ")}
+    template = (Path(cards.__file__).with_name("templates") / "card.md.j2").read_text(encoding="utf-8")
+    assert f'"{check}"' in template or check == "references"
 
 
 def _there(document: Path, link: str) -> bool:
