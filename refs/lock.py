@@ -18,9 +18,13 @@ from enum import StrEnum
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from refs.licences import CHECKED, of
 from refs.versions import installed
+
+if TYPE_CHECKING:
+    from refs.reference import Author
 
 LOCK_FILE = Path(__file__).with_name("lock.json")
 GOLDEN = Path(__file__).with_name("golden")
@@ -78,6 +82,8 @@ def _source_at(file: Path, changed: int, qualified: str) -> Located | None:
 def source_of(source: str, qualified: str) -> Located | None:
     """Find ``Qualified.name`` in the text of a module."""
     node: Any = _parsed(source)
+    if not qualified:  # the whole file
+        return Located(1, source, _meaning(node))
     for part in qualified.split("."):
         same_name = [n for n in node.body if getattr(n, "name", None) == part]
         if not same_name:
@@ -93,7 +99,7 @@ def _parsed(source: str) -> ast.Module:
     return ast.parse(source)
 
 
-def check_transcription(module: str, lock: dict[str, Any]) -> list[Checked]:
+def check_transcription(module: str, lock: dict[str, Any], golden: tuple[str, ...] | None = None) -> list[Checked]:
     """Hold a transcription's file, and every golden vector that proves it, against the lock."""
     text = _file_text(module)
     known = lock["transcriptions"].get(module)
@@ -107,7 +113,10 @@ def check_transcription(module: str, lock: dict[str, Any]) -> list[Checked]:
             checks.append(Checked(used, Drift.MAJOR, "not found" if theirs is None else "not in refs/lock.json", 0))
         else:
             checks.append(_drift(used, theirs, _meaning(ast.parse(theirs)), locked, 1))
-    vectors = known["vectors"]
+    variants = known.get("variants", {})
+    vectors = {f: s for f, s in known["vectors"].items() if golden is None or variants.get(f) in golden}
+    for variant in sorted(set(golden or ()) - set(variants.values())):
+        checks.append(Checked(f"golden vectors of {variant}", Drift.MAJOR, "not in refs/lock.json", 0))
     for file in sorted(vectors):
         path = GOLDEN / file
         ok = path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == vectors[file]
@@ -134,11 +143,18 @@ def check(object_id: str, lock: dict[str, Any]) -> Checked:
     return _drift(object_id, found.text, found.meaning, known, found.line)
 
 
-def make_lock(objects: tuple[str, ...], transcriptions: Mapping[str, tuple[str, ...]] = NOTHING) -> dict[str, Any]:
+def make_lock(
+    objects: tuple[str, ...],
+    transcriptions: Mapping[str, tuple[str, ...]] = NOTHING,
+    traced: Mapping[str, tuple[str, ...]] = NOTHING,
+) -> dict[str, Any]:
     """The lock for these objects as they are installed now, and for transcriptions (file -> golden variants).
 
-    LookupError if one is not there.
+    ``traced``: a reference -> the functions that it was seen to run; one that no name leads to (defined under an
+    ``if``) is locked with its whole file. LookupError if an object is not there.
     """
+    traced = {name: tuple(o if locate(o) else _file_of(o) for o in found) for name, found in traced.items()}
+    objects = (*objects, *(o for found in traced.values() for o in found))
     packages = {}
     for package in sorted({o.split("/")[0] for o in objects}):
         repo, licence, prefix = REPOSITORIES[package]
@@ -157,7 +173,22 @@ def make_lock(objects: tuple[str, ...], transcriptions: Mapping[str, tuple[str, 
             raise LookupError(f"{object_id} is not in the installed packages; correct its name in refs/methods/")
         entries[object_id] = {"sha256": sha(found.text), "meaning_sha256": sha(found.meaning), "line": found.line}
     written = {module: _lock_of(module, variants) for module, variants in sorted(transcriptions.items())}
-    return {"packages": packages, "objects": entries, "transcriptions": written, "versions": installed()}
+    return {
+        "packages": packages,
+        "objects": entries,
+        "traced": {name: list(dict.fromkeys(found)) for name, found in sorted(traced.items())},
+        "transcriptions": written,
+        "versions": installed(),
+    }
+
+
+def _file_of(object_id: str) -> str:
+    return object_id.partition("::")[0] + "::"
+
+
+def objects_of(reference: str, named: tuple[str, ...], lock: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a live reference's numbers come from: the objects it names, and those it was seen to run when locked."""
+    return tuple(dict.fromkeys((*named, *lock.get("traced", {}).get(reference, ()))))
 
 
 def _lock_of(module: str, variants: tuple[str, ...]) -> dict[str, Any]:
@@ -168,19 +199,22 @@ def _lock_of(module: str, variants: tuple[str, ...]) -> dict[str, Any]:
     own = [row for row in listed if row["variant"] in variants]
     vectors = {row["file"]: row["file_sha256"] for row in own}
     sources = {row["source_path"]: _source_of_vector(row) for row in own}
+    variants_of = {row["file"]: row["variant"] for row in own}
     if not vectors:
         raise LookupError(f"no golden vector of {', '.join(variants)} for refs/{module}")
     uses = {used: _hashes(_file_text(used) or "") for used in sorted(_used_by(text))}
-    return {**_hashes(text), "uses": uses, "vectors": vectors, "sources": sources}
+    return {**_hashes(text), "uses": uses, "vectors": vectors, "variants": variants_of, "sources": sources}
 
 
 def _source_of_vector(row: dict[str, Any]) -> dict[str, str]:
-    """Where the code ran that a vector records. Nobody recorded the licences; none of that code is here."""
+    """Where the code ran that a vector records. None of that code is here."""
+    known = of(row["source_repo"])
     return {
         "repo": row["source_repo"],
         "commit": row["source_commit"],
         "sha256": row["source_sha256"],
-        "licence": "not recorded",
+        "licence": known.licence,
+        **({"newest_commit_seen": known.newest} if known.newest else {}),
     }
 
 
@@ -227,12 +261,39 @@ def sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def main() -> None:
-    """Write ``lock.json`` for every object that a registered method refers to."""
+def _author(author: Author) -> dict[str, Any]:
+    """Where a method's authors' code is, and what is known of it; what is not known says so."""
+    known = of(author.repo)
+    return {
+        "repo": author.repo,
+        "path": author.path or "not recorded",
+        "commit": author.commit or "not recorded",
+        "sha256": author.sha256 or "not recorded",
+        "licence": known.licence,
+        "newest_commit_seen": known.newest or "none",
+        "checked": CHECKED,
+    }
+
+
+def current() -> dict[str, Any]:
+    """The lock of every registered method as it is installed now: what it names, and what it is seen to run."""
+    from refs.reference import Live
     from refs.registry import METHODS
+    from refs.trace import executed
 
     objects = tuple(o for method in METHODS for o in method.objects)
-    lock = make_lock(objects, {t.module: t.golden for method in METHODS for t in method.transcribed})
+    golden: dict[str, tuple[str, ...]] = {}
+    for transcribed in (t for method in METHODS for t in method.transcribed):
+        golden[transcribed.module] = (*golden.get(transcribed.module, ()), *transcribed.golden)
+    live = [r for method in METHODS for r in method.references if isinstance(r, Live)]
+    lock = make_lock(objects, golden, {reference.id: executed(reference) for reference in live})
+    lock["authors"] = {method.name: _author(method.author) for method in METHODS}
+    return lock
+
+
+def main() -> None:
+    """Write ``lock.json`` for every object that a registered method refers to."""
+    lock = current()
     LOCK_FILE.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     print(f"{LOCK_FILE}: {len(lock['objects'])} objects of {', '.join(lock['packages'])}")
 

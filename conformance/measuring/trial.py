@@ -19,6 +19,8 @@ from refs.reference import Built, Reference
 from refs.subject import Subject
 
 DROPOUT_SEED = 97
+NO_DROPOUT = 1e-12
+"""Up to here a probability drops nothing in any audit: such a probe takes the way of dropout, and is no chance."""
 ALMOST = 1e-3
 """What the special ``cancelling`` leaves of a row of the weight: its square is lost in that of the rest."""
 HEAVY = 1024
@@ -56,8 +58,8 @@ class Trial:
 
     @property
     def drops(self) -> bool:
-        """Whether dropout is on, and so the outputs are random."""
-        return self.probe.training and self.probe.settings.option("dropout", 0.0) > 0
+        """Whether dropout is on to any effect, and so the outputs are random."""
+        return self.probe.training and self.probe.settings.option("dropout", 0.0) > NO_DROPOUT
 
     def layer(self, dtype: str | None = None) -> nn.Linear:
         """A fresh copy of the base layer. Another ``dtype`` holds the same numbers, as rounded to the probe's own."""

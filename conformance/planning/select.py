@@ -86,14 +86,16 @@ def plan_for(names: Sequence[str], entries: Sequence[Entry], case: str | None = 
     asked = next((p for p in plan if p.case.id == case), None)
     if asked is None:
         raise _no_case(case, [p.case.id for p in plan])
-    about = (asked.case.variant, asked.case.check, asked.case.probe)
-    witnesses = [
-        p
-        for p in plan
-        if p is not asked
-        and p.case.variant == asked.case.variant
-        and (p.case.check == LOCK or (p.case.variant, p.case.check, p.case.probe) == about)
-    ]
+    from refs.reference import ClosedForm
+
+    own = [p for p in plan if p.case.variant == asked.case.variant and p is not asked]
+    of_check = [p for p in own if p.case.check == asked.case.check]
+    witnesses = [p for p in of_check if p.case.probe == asked.case.probe]
+    if not any(isinstance(p.reference, ClosedForm) for p in (asked, *witnesses)) and any(
+        isinstance(p.reference, ClosedForm) for p in of_check
+    ):
+        witnesses = of_check  # what a closed form says elsewhere in the check counts where none can be asked
+    witnesses = [*witnesses, *(p for p in own if p.case.check == LOCK and p not in witnesses)]
     return (asked, *witnesses)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from refs import lock
 from refs.lock import Drift, make_lock, read_lock, sha, source_of
+from refs.reference import Live
 from refs.registry import METHODS
 
 SOURCE = '''
@@ -147,8 +150,38 @@ def test_nothing_is_imported_to_look(package: Path) -> None:
 
 def test_the_committed_lock_is_that_of_the_installed_references() -> None:
     """The lock file would be out of date, or hold what nobody refers to."""
-    transcriptions = {t.module: t.golden for method in METHODS for t in method.transcribed}
-    assert make_lock(tuple(o for method in METHODS for o in method.objects), transcriptions) == read_lock()
+    # In a process of its own: what is seen to run does not depend on what ran before.
+    told = "import json; from refs.lock import current; print(json.dumps(current()))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == read_lock()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "peft/tuners/lora/model.py::LoraModel._create_and_replace",
+        "peft/tuners/lora/config.py::LoraConfig",
+        "peft/tuners/tuners_utils.py::BaseTuner.inject_adapter",
+        "peft/utils/integrations.py::dequantize_module_weight",
+        "peft/tuners/lora/eva.py::initialize_lora_eva_weights",
+    ],
+)
+def test_what_numbers_pass_through_is_locked(name: str) -> None:
+    """peft could change on the way to the layer that is named, and the lock would not see it."""
+    assert name in read_lock()["objects"]
+    assert any(name in traced for traced in read_lock()["traced"].values())
+
+
+def test_a_traced_function_drifts() -> None:
+    """What was only seen to run could change, and the card would call the reference the locked one."""
+    lora = next(method.references[0] for method in METHODS if method.name == "lora")
+    assert isinstance(lora, Live)
+    known = read_lock()
+    name = "peft/tuners/lora/model.py::LoraModel._create_and_replace"
+    assert name not in lora.objects
+    assert name in lock.objects_of(lora.id, lora.objects, known)
+    known["objects"][name] = {"sha256": "", "meaning_sha256": ""}
+    assert lock.check(name, known).drift is Drift.MAJOR
 
 
 def test_no_locked_object_is_a_stub() -> None:

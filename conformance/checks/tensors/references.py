@@ -13,7 +13,7 @@ from conformance.nouns.entry import Entry
 from conformance.nouns.facts import LinkFacts, LockFacts, Pinned
 from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.probe import Probe
-from refs.lock import Drift, check, check_transcription, read_lock
+from refs.lock import Drift, check, check_transcription, objects_of, read_lock
 from refs.reference import Built, Live, Reference, Transcribed
 from refs.versions import drifted
 
@@ -36,11 +36,11 @@ def run(trial: Trial) -> Finding:
 def _lock(trial: Trial) -> Finding:
     reference, lock = trial.reference, read_lock()
     if isinstance(reference, Live):
-        checked = [check(o, lock) for o in reference.objects]
+        checked = [check(o, lock) for o in objects_of(reference.id, reference.objects, lock)]
         facts, comparisons = _package(reference, lock, checked[0].line)
     else:
         assert isinstance(reference, Transcribed)
-        checked = check_transcription(reference.module, lock)
+        checked = check_transcription(reference.module, lock, reference.golden)
         facts, comparisons = LockFacts(f"refs/{reference.module}:1", "", (), 0), []
     comparisons += [same(now, locked, f"version of {name}") for name, now, locked in drifted(lock["versions"])]
     drifts = [c.drift for c in checked]
