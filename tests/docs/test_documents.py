@@ -9,6 +9,7 @@ import pytest
 
 from conformance.checks.registry import CHECKS
 from conformance.reporting import cards
+from refs.golden_vectors import vectors
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -44,6 +45,12 @@ def test_every_check_is_in_the_readme_and_on_the_card(check: str) -> None:
     assert check in {name for row in rows for name in row.split(", ")}
     template = (Path(cards.__file__).with_name("templates") / "card.md.j2").read_text(encoding="utf-8")
     assert f'"{check}"' in template or check == "references"
+
+
+def test_the_number_of_golden_vectors() -> None:
+    """The readme would claim more recorded numbers than there are, or fewer."""
+    told = re.findall(r"(\d+) golden vectors", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [int(number) for number in told] == [len(vectors())]
 
 
 def _there(document: Path, link: str) -> bool:
