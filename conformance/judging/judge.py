@@ -12,7 +12,7 @@ LOCK = "references"
 """The check that compares a reference with the lock."""
 WITNESS = "closed:"
 """What the id of a closed form starts with."""
-NEEDED = (LOCK, "params", "init", "gradients", "low_precision", "forward", "influence")
+NEEDED = (LOCK, "params", "init", "gradients", "low_precision", "forward", "influence", "trajectory")
 """A variant is CORRECT only if each of these checks, and every other that is asked of it, agreed at least once: absence
 of difference is no proof."""
 

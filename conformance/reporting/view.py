@@ -35,6 +35,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("init", ("init", "data_init", "reconstruction", "ranks", "shared_inputs", "gradients")),
     ("dtype", ("low_precision",)),
     ("forward", ("forward", "steering", "contraction", "orthogonality", "chirality", "penalty", "pairing")),
+    ("training", ("trajectory",)),
     ("lifecycle", ("detach", "checkpoint", "merge", "coexistence")),
     ("use", ("quantised", "execution_modes", "exchange")),
 )

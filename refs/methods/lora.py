@@ -79,7 +79,7 @@ def _authors_have(settings: Settings) -> bool:
     return plain and not settings.option("dropout", 0.0)
 
 
-WEIGHTS_ONLY = ("references", "params", "init", "gradients", "forward", "influence")
+WEIGHTS_ONLY = ("references", "params", "init", "gradients", "forward", "influence", "trajectory")
 """Not asked of a layer that is built as one weight in at least float32: how a low-rank path rounds."""
 
 
