@@ -1,4 +1,4 @@
-"""The check ``trajectory``: what it is asked about, that its limit is honest, and what it does where a run is not known."""
+"""The check ``trajectory``: what it asks, what it kills, and what it does where a run is not known."""
 
 from __future__ import annotations
 
