@@ -15,7 +15,7 @@ from refs.subject import AS_IS, Subject, View
 from refs.transcriptions.transcription import RESIDUAL, Transcription
 
 WEIGHTS_ONLY = ("references", "params", "init", "gradients", "forward", "influence")
-"""The checks of a reference that is built as one weight in at least float32: it cannot say how a low-rank path rounds."""
+"""The checks of a reference built as one weight in float32 or wider: it cannot say how a low-rank path rounds."""
 
 
 class EffectiveLayer(nn.Module):
