@@ -34,7 +34,10 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("params", ("params", "influence", "refusals")),
     ("init", ("init", "data_init", "reconstruction", "ranks", "shared_inputs", "gradients")),
     ("dtype", ("low_precision",)),
-    ("forward", ("forward", "steering", "contraction", "orthogonality", "chirality", "penalty", "pairing")),
+    (
+        "forward",
+        ("forward", "steering", "contraction", "orthogonality", "chirality", "penalty", "pairing"),
+    ),
     ("lifecycle", ("detach", "checkpoint", "merge", "coexistence")),
     ("use", ("quantised", "execution_modes", "exchange")),
 )

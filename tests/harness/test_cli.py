@@ -140,7 +140,8 @@ def test_one_case_tells_its_figures(
     case = next(c for c, f in answers.items() if f.outcome is Outcome.DIFFER and f.numeric and f.where)
     assert cli.main(["audit", "--entries", f"{TOYS}:BOTH", "--case", case]) == 1
     said, found = capsys.readouterr().out, answers[case]
-    got, want = f"got        {found.got}   (subject: shifted, ", f"want       {found.want}   (reference: peft:gate)"
+    reference = case.split("/")[1]
+    got, want = f"got        {found.got}   (subject: shifted, ", f"want       {found.want}   (reference: {reference})"
     for text in (case, found.where, got, want, f"limit {found.limit:.3g}", "toys.py:"):
         assert text in said
 
