@@ -2,6 +2,7 @@
 
 import sys
 
-from machines.cli import main
+from machines.cli import end_on_signals, main
 
+end_on_signals()
 sys.exit(main())

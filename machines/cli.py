@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -54,6 +55,16 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT, command: 
         print(f"the exception for {name} is not needed here: it rendered the same bytes", file=sys.stderr)
     print(f"{table.summary(results)} Table: {path}")
     return table.status(results)
+
+
+def end_on_signals() -> None:
+    """A signal that ends this process ends the audit first: it has a process group of its own and would run on."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)  # a shell that starts this in the background has it ignored
+
+
+def _interrupt(*signal_and_frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

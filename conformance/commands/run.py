@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,11 @@ def add_to(commands: Commands) -> None:
     """Say what ``run`` takes."""
     parser = commands.add_parser("run", help="audit every variant through pytest, render reports/, and gate")
     parser.add_argument("--workers", type=positive, default=2, help="processes that run the cases (default 2)")
-    parser.add_argument("--reports", type=Path, help="where the cards go (default reports/, in a git checkout only)")
+    parser.add_argument(
+        "--reports",
+        type=Path,
+        help="where the cards go (default reports/, in a git checkout only; with --entries: .conformance/subjects/...)",
+    )
     parser.add_argument("--against", metavar="REV", help="git revision whose verdicts may not get worse (default HEAD)")
     parser.add_argument("--changed-since", metavar="REV", help=SINCE + "; compared with that revision's verdicts")
     parser.add_argument("--online", action="store_true", help="also follow the references' links")
@@ -37,9 +41,10 @@ def run(options: argparse.Namespace) -> int:
     from conformance.judging import gate
 
     change = change_since(options)
-    reports = REPORTS if options.reports is None else options.reports
+    given = options.reports is not None
+    reports = options.reports if given else REPORTS if options.entries is None else _own_folder(options.entries)
     committed = gate.committed_labels(reports, options.against or options.changed_since or "HEAD")
-    if options.reports is None and change is None and not _in_git(reports):
+    if not given and options.entries is None and change is None and not _in_git(reports):
         raise BadRequest(
             f"run: got {Path.cwd()}, which is no git checkout, want one: reports/ is compared with what is committed. "
             "Name a folder for the cards with --reports DIR, or use `conformance audit`."
@@ -65,9 +70,12 @@ def _all(options: argparse.Namespace, committed: Mapping[str, Label]) -> int:
 
         entries = entries_at(options.entries)
         found = child.result()
+    if options.entries is not None:
+        _require_own(options.reports, committed, [entry.name for entry in entries])
     shown = report.judged(entries, found)
     files = report.render(shown)
-    stale = gate.stale_files(options.reports, files) if _in_git(options.reports) else ()  # nothing to commit to
+    committable = _in_git(options.reports) and not options.reports.is_relative_to(WORK)
+    stale = gate.stale_files(options.reports, files) if committable else ()
     with held():
         report.write(options.reports, files)
     report.print_table(shown, options.reports)
@@ -112,10 +120,20 @@ def _some(options: argparse.Namespace, change: Change, committed: Mapping[str, L
 
 
 def _in_git(reports: Path) -> bool:
-    """Whether this folder is, or will be, in a git checkout."""
-    place = next(folder for folder in (reports.absolute(), *reports.absolute().parents) if folder.is_dir())
-    command = ["git", "rev-parse", "--is-inside-work-tree"]
-    try:
-        return subprocess.run(command, cwd=place, capture_output=True, check=False).returncode == 0
-    except OSError:  # no git
-        return False
+    """Whether this folder is, or will be, in a git checkout. Without git installed, what lies there is compared."""
+    return any((folder / ".git").exists() for folder in reports.absolute().parents)
+
+
+def _own_folder(entries: str) -> Path:
+    """Where the cards of other people's entries go: never among this repository's."""
+    return WORK / "subjects" / re.sub(r"\W+", "-", entries)
+
+
+def _require_own(reports: Path, committed: Mapping[str, Label], names: Sequence[str]) -> None:
+    """BadRequest if the folder holds the cards of variants that are not audited: they would be deleted."""
+    others = sorted(set(committed) - set(names))
+    if others:
+        raise BadRequest(
+            f"--reports: got {reports}, which holds the cards of {', '.join(others[:3])}, want a folder for those of "
+            f"{', '.join(names[:3])} alone. Leave --reports out: they go to a folder of their own."
+        )

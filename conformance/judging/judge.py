@@ -181,22 +181,22 @@ def _label(
 ) -> tuple[Label, str]:
     if buggy:
         checks = ", ".join(dict.fromkeys(d.case.check for d in buggy))
-        return Label.BUGGY, f"{_count(len(buggy), 'case')} of {len(cases)} differ undeclared ({checks})."
+        return Label.BUGGY, f"{len(buggy)} of {len(cases)} planned cases differ, undeclared ({checks})."
     if unproven:
         return Label.UNPROVEN, f"{_count(len(unproven), 'thing')} missing; first: {unproven[0][0]}: {unproven[0][1]}."
     partial = [d for d, where in seen.items() if where and d.by_default and not d.scope]
     if partial:
-        return Label.PARTIAL, f"{_count(len(partial), 'declared deviation')} shows under the default settings."
+        return Label.PARTIAL, f"{_count(len(partial), 'declared deviation')} under the default settings."
     agree = sum(_proves(finding) for finding in findings.values())
     silent = sum(finding.outcome is Outcome.NOT_APPLICABLE for finding in findings.values())
     clauses = [f"{agree} of {len(cases)} planned cases agree"]
     if differ := len({case for where in seen.values() for case in where}):
-        clauses.append(f"{differ} differ as declared")
+        clauses.append(f"in {differ} it differs as declared")
     if faults:
-        clauses.append(f"{len(faults)} differ by the reference's own fault")
+        clauses.append(f"in {len(faults)} the reference is wrong or ill-conditioned")
     if silent:
-        clauses.append(f"{silent} cannot be answered by the reference, as declared")
-    return Label.CORRECT, ", ".join(clauses) + "."
+        clauses.append(f"in {silent} the reference raises an error, as declared")
+    return Label.CORRECT, "; ".join(clauses) + "."
 
 
 def _count(n: int, noun: str) -> str:

@@ -22,7 +22,7 @@ class Outcome(StrEnum):
 
 
 class Fault(StrEnum):
-    """Whose a difference is."""
+    """Which side is wrong where the two differ."""
 
     SUBJECT = "SUBJECT"
     REFERENCE = "REFERENCE"

@@ -25,6 +25,7 @@ NOTHING = (
     "tests/*",
     "reports/*",
     "proof/*",
+    "machines/*",
     ".github/*",
     "conformance/cost/*",
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
 
 CHECKS = Path(__file__).parents[1] / "checks" / "registry.py"
+
+RESERVED = ("index", "results", "proof", "cost", "readme")
+"""Files in the folder of the cards that are no cards."""
 
 FORM = "VARIANT/REFERENCE/CHECK/CONFIGURATION"
 READING = """\
@@ -46,6 +50,22 @@ def did_you_mean(got: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     near = {name: SequenceMatcher(None, name.lower(), got).ratio() for name in known}
     best = max(near, key=lambda name: (near[name], name[:1].lower() == got[:1]), default="")
     return f"Did you mean {best!r}? " if best and near[best] >= cutoff else ""
+
+
+def require_names(names: Sequence[str], place: str) -> None:
+    """BadRequest for a name that cannot be a card's: no plain identifier, a report's own name, or one given twice."""
+    for name in names:
+        why = (
+            "want a plain name: letters, digits and _, a letter first"
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name)
+            else f"which is the name of a report ({', '.join(RESERVED)})"
+            if name.lower() in RESERVED
+            else "more than once, want each entry under a name of its own"
+            if names.count(name) > 1
+            else ""
+        )
+        if why:
+            raise BadRequest(f"--entries: got the name {name!r} at {place!r}, {why}. Rename the entry.")
 
 
 def require_variants(names: Sequence[str], known: Sequence[str]) -> None:

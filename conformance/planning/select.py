@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from conformance.planning.names import FORM, BadRequest, did_you_mean, require_variants
+from conformance.planning.names import FORM, BadRequest, did_you_mean, require_names, require_variants
 
 if TYPE_CHECKING:
     from conformance.nouns.entry import Entry
@@ -59,9 +59,10 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Check the name, or run where it is.") from error
     if isinstance(entries, Library):
-        return entries.entries
+        entries = entries.entries
     if not isinstance(entries, tuple) or not all(isinstance(entry, Entry) for entry in entries):
         raise BadRequest(f"--entries: got a {type(entries).__name__} at {place!r}, {want}. Wrap it in a tuple.")
+    require_names([entry.name for entry in entries], place)
     return entries
 
 
@@ -85,14 +86,16 @@ def plan_for(names: Sequence[str], entries: Sequence[Entry], case: str | None = 
     asked = next((p for p in plan if p.case.id == case), None)
     if asked is None:
         raise _no_case(case, [p.case.id for p in plan])
-    about = (asked.case.variant, asked.case.check, asked.case.probe)
-    witnesses = [
-        p
-        for p in plan
-        if p is not asked
-        and p.case.variant == asked.case.variant
-        and (p.case.check == LOCK or (p.case.variant, p.case.check, p.case.probe) == about)
-    ]
+    from refs.reference import ClosedForm
+
+    own = [p for p in plan if p.case.variant == asked.case.variant and p is not asked]
+    of_check = [p for p in own if p.case.check == asked.case.check]
+    witnesses = [p for p in of_check if p.case.probe == asked.case.probe]
+    if not any(isinstance(p.reference, ClosedForm) for p in (asked, *witnesses)) and any(
+        isinstance(p.reference, ClosedForm) for p in of_check
+    ):
+        witnesses = of_check  # what a closed form says elsewhere in the check counts where none can be asked
+    witnesses = [*witnesses, *(p for p in own if p.case.check == LOCK and p not in witnesses)]
     return (asked, *witnesses)
 
 

@@ -30,7 +30,7 @@ def show(plan: Sequence[Planned], found: Evidence) -> int:
     print(f"{finding.case}\n{asked.check.question}\n")
     for label, text in (*_figures(asked, finding), ("judge", said)):
         print(f"  {label:10} {text}")
-    for witness in (p for p in plan[1:] if p.case.check == asked.case.check):
+    for witness in (p for p in plan[1:] if (p.case.check, p.case.probe) == (asked.case.check, asked.case.probe)):
         outcome = evidence[witness.case.id].outcome if witness.case.id in evidence else "no answer"
         print(f"  {'same case':10} against {witness.case.reference}: {outcome}")
     if found.broken:

@@ -83,9 +83,15 @@ def render(entries: Iterable[Entry], results: Mapping[str, Any], costs: Mapping[
 
 
 def options(config: type) -> list[tuple[str, Any, str]]:
-    """Name, documentation and default of every option, the method's own ones first."""
+    """Name, documentation and default of every option, the method's own first. ValueError if one is undocumented."""
     from_all = ("targets", "dtype")
     fields = sorted(dataclasses.fields(config), key=lambda field: field.name in from_all)
+    for field in fields:
+        if OPTION not in field.metadata:
+            raise ValueError(
+                f"{config.__name__}.{field.name}: got no documentation, want the option's meaning and range. "
+                "Declare it with option(...) of variants/options.py."
+            )
     return [(field.name, field.metadata[OPTION], _default(field)) for field in fields]
 
 

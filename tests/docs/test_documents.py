@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from conformance.checks.registry import CHECKS
+from conformance.reporting import cards
+from refs.golden_vectors import vectors
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
@@ -32,6 +36,21 @@ def test_relative_links_lead_somewhere(document: str) -> None:
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith("http")]
     broken = [link for link in links if not _there(path, link)]
     assert not broken
+
+
+@pytest.mark.parametrize("check", [check.name for check in CHECKS])
+def test_every_check_is_in_the_readme_and_on_the_card(check: str) -> None:
+    """A check would be run, and a reader not know what it asks or what it found."""
+    rows = re.findall(r"^\| ([a-z_, ]+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert check in {name for row in rows for name in row.split(", ")}
+    template = (Path(cards.__file__).with_name("templates") / "card.md.j2").read_text(encoding="utf-8")
+    assert f'"{check}"' in template or check == "references"
+
+
+def test_the_number_of_golden_vectors() -> None:
+    """The readme would claim more recorded numbers than there are, or fewer."""
+    told = re.findall(r"(\d+) golden vectors", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [int(number) for number in told] == [len(vectors())]
 
 
 def _there(document: Path, link: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from conformance.reporting.pages import FOLDER, REPORTS, cost_rows, render, without_measured, write
+from conformance.reporting.pages import FOLDER, REPORTS, cost_rows, options, render, without_measured, write
 from subjects.own.roster import ENTRIES
 
 RESULTS = {"variants": {"lora": {"verdict": "CORRECT", "reason": "All agree.", "ways": {"4-bit": "works"}}}}
@@ -52,6 +53,17 @@ def test_a_variant_without_costs() -> None:
     """A new variant would break the pages of all others until its costs are measured."""
     assert cost_rows({}, "lora") == []
     assert cost_rows(COSTS, "dora") == []
+
+
+def test_an_option_without_documentation() -> None:
+    """A page would be written with a gap, or fail without saying where."""
+
+    @dataclass
+    class Config:
+        r: int = 8
+
+    with pytest.raises(ValueError, match=r"Config\.r: got no documentation"):
+        options(Config)
 
 
 def test_a_page_names_what_peft_calls_the_tensors(pages: dict[str, str]) -> None:

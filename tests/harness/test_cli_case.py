@@ -11,6 +11,7 @@ from conformance.nouns.verdict import Deviation
 from conformance.planning.plan import make_plan
 from conformance.planning.select import plan_for
 from conformance.reporting import one_case, report
+from conformance.reporting.state import State, state_of
 from conformance.running.evidence import Evidence
 from tests.harness import toys
 from tests.harness.world import agree, differ
@@ -25,10 +26,16 @@ DECLARED = replace(
     ),
 )
 CASES = [
-    ("agree", toys.SOUND, {}, 0, "nobody is at fault: they agree"),
-    ("DIFFERS", toys.SOUND, {FORWARD: differ, WITNESS: differ}, 1, "the subject (sound) is at fault"),
-    ("reference at fault", toys.SOUND, {FORWARD: differ}, 0, "the reference (peft:gate) is at fault: the closed form"),
-    ("as declared", DECLARED, {FORWARD: differ, WITNESS: differ}, 0, "declared: it is shifted (on purpose; https://"),
+    (State.AGREE, toys.SOUND, {}, 0, "nobody is at fault: they agree"),
+    (State.DIFFERS, toys.SOUND, {FORWARD: differ, WITNESS: differ}, 1, "the subject (sound) is at fault"),
+    (
+        State.WITNESSED,
+        toys.SOUND,
+        {FORWARD: differ},
+        0,
+        "the reference is at fault, the closed form agrees with the variant: ",
+    ),
+    (State.DECLARED, DECLARED, {FORWARD: differ, WITNESS: differ}, 0, "declared: it is shifted (on purpose; https://"),
 ]
 
 
@@ -47,7 +54,7 @@ def silent(case: Case) -> Finding:
     return Finding(case.id, Outcome.NOT_APPLICABLE, what="no such shape", got="TypeError", want="an answer")
 
 
-def shown(entry: object, changed: dict[Case, object], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+def shown(entry: object, changed: dict[Case, object], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, State]:
     """Status, what the command prints, and the word on the card."""
     assert entry is toys.SOUND or entry is DECLARED
     entries = (toys.SOUND,) if entry is toys.SOUND else (DECLARED,)
@@ -56,12 +63,12 @@ def shown(entry: object, changed: dict[Case, object], capsys: pytest.CaptureFixt
     plan = plan_for(("sound",), entries, FORWARD.id)
     status = one_case.show(plan, Evidence({p.case.id: everything[p.case.id] for p in plan}))
     (view,) = report.judged(entries, Evidence(everything))
-    return status, capsys.readouterr().out, view.state(FORWARD, everything[FORWARD.id])
+    return status, capsys.readouterr().out, state_of(FORWARD, everything[FORWARD.id], view.verdict)
 
 
-@pytest.mark.parametrize(("word", "entry", "changed", "status", "said"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("word", "entry", "changed", "status", "said"), CASES, ids=[case[0].name for case in CASES])
 def test_it_says_what_the_card_says(
-    capsys: pytest.CaptureFixture[str], word: str, entry: object, changed: dict[Case, object], status: int, said: str
+    capsys: pytest.CaptureFixture[str], word: State, entry: object, changed: dict[Case, object], status: int, said: str
 ) -> None:
     """A card would read "the reference is at fault" and its own command "the subject is"."""
     got, printed, on_the_card = shown(entry, changed, capsys)

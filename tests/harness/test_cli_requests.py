@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,10 +105,49 @@ def test_a_run_outside_git_without_a_folder_for_its_cards(
     here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It would write its cards into whatever folder somebody happens to be in."""
-    said = refused(capsys, "run", "--entries", f"{TOYS}:ONE")
+    said = refused(capsys, "run")
     assert f"got {here}, which is no git checkout" in said
     assert "--reports DIR" in said
     assert list(here.iterdir()) == []
+
+
+def test_a_folder_with_the_cards_of_others(
+    here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cards of a library would be deleted by a run over another one."""
+    row = {"verdict": "CORRECT"}
+    (here / "cards").mkdir()
+    (here / "cards" / "results.json").write_text(json.dumps({"variants": {"lora": row}}))
+    (here / "cards" / "lora.md").write_text("# lora: CORRECT\n")
+    said = refused(capsys, "run", "--entries", f"{TOYS}:ONE", "--reports", "cards")
+    assert "cards, which holds the cards of lora, want a folder for those of sound alone" in said
+    assert sorted(path.name for path in (here / "cards").iterdir()) == ["lora.md", "results.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("index", "the name of a report"),
+        ("../lora", "want a plain name"),
+        ("a b", "want a plain name"),
+        ("", "want a plain name"),
+        ("1st", "want a plain name"),
+    ],
+)
+def test_an_entry_whose_name_is_no_cards(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, why: str
+) -> None:
+    """An entry called index would overwrite the index; one with a path, a file anywhere."""
+    monkeypatch.setattr(toys, "ONE", (replace(toys.SOUND, name=name),))
+    said = refused(capsys, "list", "--entries", f"{TOYS}:ONE")
+    assert f"--entries: got the name {name!r}" in said
+    assert why in said
+
+
+def test_two_entries_of_one_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One card would be that of two variants."""
+    monkeypatch.setattr(toys, "ONE", (toys.SOUND, toys.SOUND))
+    assert "more than once" in refused(capsys, "list", "--entries", f"{TOYS}:ONE")
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "soon", ""])

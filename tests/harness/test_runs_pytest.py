@@ -78,6 +78,11 @@ def test_stale_evidence_is_removed_before_the_run(tmp_path: Path, toy_findings: 
     evidence.write(file, toy_findings.values())
     found = through_pytest(file, workers=1, entries="no_such_module:ENTRIES")
     assert found.findings == {}
+    rows = [{"evidence": evidence.FORMAT}, {"plan": list(toy_findings)}, *(f.to_json() for f in toy_findings.values())]
+    stream_of(file).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = through_pytest(file, workers=1, entries=f"{HERE}:ONE", minutes=1e-6)
+    assert found.findings == {}
+    assert "reached its limit" in found.broken
     assert verdicts(toys.ONE, found)["sound"].label is Label.UNPROVEN
 
 

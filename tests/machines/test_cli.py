@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +80,25 @@ def test_outside_git_and_without_reports_it_says_so(
     said = capsys.readouterr().err
     assert "git checkout" in said
     assert "committed reports" in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_signal_ends_the_audit_with_the_command(root: Path, tmp_path: Path) -> None:
+    """A job that a CI runner cancels would leave an audit that goes on."""
+    pid = tmp_path / "pid"
+    audit = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom machines.cli import end_on_signals, main\nend_on_signals()\n"
+        f"sys.exit(main(['as-it-is'], root=Path({str(root)!r}), command=(sys.executable, '-c', {audit!r})))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=cli.ROOT, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (pid.is_file() and pid.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.terminate()
+    assert (child.wait(timeout=30), b"interrupted" in child.communicate()[1]) == (130, True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
 
 
 def test_uncommitted_changes_are_named(root: Path, toy: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:

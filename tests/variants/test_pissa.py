@@ -110,6 +110,21 @@ def test_randomised_start_draws_one_matrix() -> None:
     assert_close(got, {"BA": want["B"] @ want["A"], "W_res": want["W_res"]})
 
 
+def moved_by_rounding(W: Tensor, config: PiSSAConfig) -> float:
+    """How far the principal part moves when each number of W moves by 16 roundings of float32: what a decomposition in
+    that precision knows, on any machine.
+    """
+    eps = 16 * torch.finfo(torch.float32).eps
+    signs = torch.sign(torch.sin(2.4 * torch.arange(W.numel()))).reshape(W.shape)
+    parts = []
+    for by in (0.0, eps, -eps):
+        layer = nn.Linear(W.shape[1], W.shape[0], bias=False)
+        layer.weight.data.copy_(W * (1 + by * signs))
+        adapter: Any = attach(layer, config).layers[""]
+        parts.append((adapter.config.scale * adapter.B @ adapter.A).detach())
+    return max((part - parts[0]).abs().max().item() for part in parts[1:])
+
+
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda v: v.file.split("/")[1].removesuffix(".safetensors"))
 def test_golden_vectors(vector: Vector, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the recorded initialisations and gradients of the authors' script would not come out."""
@@ -120,10 +135,15 @@ def test_golden_vectors(vector: Vector, monkeypatch: pytest.MonkeyPatch) -> None
     if niter:
         monkeypatch.setattr(torch, "randn", lambda *size, **options: t["svd_lowrank_test_matrix"])
     options = {"r": c["r"], "alpha": float(c["lora_alpha"]), "rslora": c["use_rslora"]}
-    adapter: Any = attach(layer, PiSSAConfig(**options, niter=int(niter) if niter else None)).layers[""]
+    config = PiSSAConfig(**options, niter=int(niter) if niter else None)
+    weight = layer.weight.detach().clone()
+    adapter: Any = attach(layer, config).layers[""]
     if vector.dtype == "float32" and c["state"] == "init":
         got = {"delta_W": (adapter.config.scale * adapter.B @ adapter.A).detach(), "W_res": layer.weight.detach()}
-        assert_close(got, {name: t[name] for name in got}, limit=1e-5)
+        room = 2 * moved_by_rounding(weight, config)  # two decompositions meet, the recorded one and this one
+        for name, value in got.items():
+            distance = (value - t[name]).abs().max().item()
+            assert distance <= 1e-6 * t[name].abs().max().item() + room, name
     layer.double()
     with torch.no_grad():
         for own, recorded in ((adapter.A, "lora_A.weight"), (adapter.B, "lora_B.weight"), (layer.weight, "W_res")):

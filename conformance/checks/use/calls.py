@@ -16,7 +16,7 @@ from conformance.measuring.trial import run as run_pass
 from refs.subject import Subject
 
 DRAWS = 8
-"""Worlds to pool: where a tensor has few numbers, the root mean square of one gradient's errors is mostly chance."""
+"""Configurations to pool: with few numbers in a tensor, the root mean square of one gradient is mostly chance."""
 
 Triple = tuple[Run, Run, Run]
 """What the subject gives, what the reference gives in the same precision, and what the reference gives in float64."""
@@ -153,7 +153,7 @@ def _exact(trial: Trial, values: Mapping[str, Tensor]) -> Run:
 
 
 def _draws(trial: Trial) -> Iterator[Trial]:
-    """The trial in several worlds: another base layer, other inputs, other values."""
+    """The trial in several configurations: another base layer, other inputs, other values."""
     return (replace(trial, probe=replace(trial.probe, seed=trial.probe.seed + k)) for k in range(DRAWS))
 
 
