@@ -69,8 +69,8 @@ FACTS: tuple[Facts | None, ...] = (
     StepFacts("bf16", "default", "32 -> 16", (SidePair("A", "survives", "lost"),)),
     SubspaceFacts("gap", "at most 1e-05", "between 0.01 and 0.1"),
     BasisFacts("at most 1e-05"),
-    RoundingFacts("between 1e-4 and 1e-2"),
-    SenseFacts((SidePair("angles_v", "left", "right"),)),
+    RoundingFacts("between 1e-4 and 1e-3"),
+    SenseFacts((SidePair("angles_v", "row 0 of Vh turns towards row 1", "row 0 of Vh turns away from row 1"),)),
     Answer(Use.REFUSES, "AdapterError: no", "a plain layer"),
 )
 
