@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from variants.runtime.calibrate import Statistic
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.kinds import sizes_of, weight_of
 from variants.runtime.numerics.derived import Derived
 from variants.runtime.numerics.fold import fold
 from variants.runtime.spec import TensorSpec
@@ -50,7 +51,7 @@ class Adapter(nn.Module):
         self._handles: list[RemovableHandle] = []
         self._derived: Derived[Any] = Derived()
         self.check_layer(layer)
-        weight: Tensor = layer.weight  # type: ignore[assignment]
+        weight = weight_of(layer)
         given = self.initial(layer, statistic) if values is None else values
         for name, spec in self.specs(config, self.d_in, self.d_out).items():
             if name in given:
@@ -118,8 +119,7 @@ class Adapter(nn.Module):
 
     def _place(self, config: Any, layer: nn.Module) -> None:
         self.config = config
-        self.d_in: int = layer.in_features  # type: ignore[assignment]
-        self.d_out: int = layer.out_features  # type: ignore[assignment]
+        self.d_in, self.d_out = sizes_of(layer)
 
     def _dropped(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """``x`` after dropout, for the methods that have it; in ``dtype`` where there is any."""
@@ -158,7 +158,7 @@ class Adapter(nn.Module):
 
     def require_float_weight(self, layer: nn.Module) -> None:
         """Refuse a quantised weight, for the methods that decompose it."""
-        weight: Tensor = layer.weight  # type: ignore[assignment]
+        weight = weight_of(layer)
         # 8-bit floats are storage: torch neither promotes nor decomposes them.
         plain = weight.is_floating_point() and weight.itemsize > 1 and weight.shape == (self.d_out, self.d_in)
         if not plain:

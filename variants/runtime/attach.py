@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,8 @@ from variants.runtime.calibrate import Statistic, gather
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import fingerprint
+from variants.runtime.layers.reads import read_by_source, read_in
+from variants.runtime.layers.report import grouped, survey
 from variants.runtime.merge import restore
 from variants.runtime.packing import hold, release
 from variants.runtime.refuse import find_free_targets, refuse_other_config, refuse_tied
@@ -26,18 +29,27 @@ def attach(
     config: AdapterConfig,
     *,
     calibration: Iterable[Any] | None = None,
+    sample: Any = None,
     name: str | None = None,
     variant: type[Adapter] | None = None,
 ) -> Attachment:
     """Put an adapter on every target of ``model``, freeze the base, and return the handle.
 
+    The handle's ``report`` says which layers it took, which it left and why, and how many numbers it trains.
+
     Several adapters may sit on disjoint targets of one model; each needs a ``name`` of its own (the variant's by
     default). ``calibration``: batches for the methods that look at data; the model runs over them as it is before the
-    call. ``variant`` takes a class of your own in place of the registered one for this config. Random initial values
-    come from torch's global generator. While a model has an adapter, bitsandbytes repacks none of its 4-bit layers,
-    and those that it has repacked lie in the plain packing, with the same numbers (``variants.runtime.packing``).
+    call. ``sample``: one batch, on which the model runs once, to see which layers it calls and which weights it reads
+    past their layer (``variants.runtime.layers.reads``). Without it, that is read from the source of the model's
+    modules, and nothing is run. No layer that is read gets an adapter by default. Named in the targets, one that is
+    only read is refused, and one that is called as well is refused by the methods that replace the weight.
 
-    Raises ``AdapterError``: unknown config, no target, a target that already has an adapter, a name in use, weights
+    ``variant`` takes a class of your own in place of the registered one for this config. Random initial values come
+    from torch's global generator. While a model has an adapter, bitsandbytes repacks none of its 4-bit layers, and
+    those that it has repacked lie in the plain packing, with the same numbers (``variants.runtime.packing``).
+
+    Raises ``AdapterError``: unknown config, no target, a target that already has an adapter, one named
+    in the targets that the model only reads, a wrapped model (``torch.compile``, DDP), a name in use, weights
     that are not finite or not there (meta), or whatever the variant refuses. The model is then as it was.
     """
     if variant is None:
@@ -47,6 +59,11 @@ def attach(
     refuse_other_config(variant, config)
     name = variant.name if name is None else name
     targets = find_free_targets(model, config, name)
+    left, notes = _reads(model, variant, config, targets, sample)
+    targets = {target: layer for target, layer in targets.items() if target not in left}
+    if not targets:
+        got = f"only targets that the model reads itself, such as {next(iter(left))}"
+        raise AdapterError(got=got, want="one that it calls", where="attach", fix="Choose other targets.")
 
     # Everything that can fail for the user's reasons fails here, before the model is touched; what needs no data to
     # fail, before the model is called.
@@ -59,9 +76,8 @@ def attach(
         target: build(variant, each, target, targets[target], statistic=statistics.get(target))
         for target, each in variant.assign(config, targets, statistics).items()
     }
-    return place(
-        model, name, variant, config, built, left_out=tuple(target for target in targets if target not in built)
-    )
+    left |= {target: f"{variant.name} gives it no adapter" for target in targets if target not in built}
+    return place(model, name, variant, config, built, left=left, notes=notes)
 
 
 def place(
@@ -71,9 +87,13 @@ def place(
     config: AdapterConfig,
     built: dict[str, Adapter],
     *,
-    left_out: tuple[str, ...] = (),
+    left: Mapping[str, str] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> Attachment:
-    """Put adapters that are built on their layers, all or none, and freeze the base."""
+    """Put adapters that are built on their layers, all or none, and freeze the base.
+
+    ``left``: targets that get none, each with the reason. ``notes``: what to know about those that get one.
+    """
     targets = {target: model.get_submodule(target) for target in built}
     prints = {target: fingerprint(layer) for target, layer in targets.items()}
     residuals = {target: adapter.residual(weight_of(targets[target]).detach()) for target, adapter in built.items()}
@@ -101,7 +121,9 @@ def place(
     for key, parameter in _base_parameters(model).items():
         state.trainable.setdefault(key, parameter.requires_grad)
         parameter.requires_grad_(False)
-    attachment = Attachment(name, variant, config, prints, built, left_out)
+    attachment = Attachment(name, variant, config, prints, built, dict(left or {}), dict(notes or {}))
+    attachment.skipped = config.targets.skipped(model)
+    attachment.survey = survey(model, (p for m in model.modules() if isinstance(m, Adapter) for p in m.parameters()))
     state.attachments[name] = attachment
     model.__dict__[STATE] = state
     return attachment
@@ -164,6 +186,38 @@ def _take_off(model: nn.Module, adapters: Iterable[Adapter]) -> None:
                 with torch.no_grad():
                     weight_of(module).copy_(child.original)
             del module._modules[CHILD]
+
+
+def _reads(
+    model: nn.Module, variant: type[Adapter], config: AdapterConfig, targets: dict[str, nn.Module], sample: Any
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Targets to leave out because the model reads their weights itself, and notes on others, with reasons."""
+    reads = read_by_source(model, targets) if sample is None else read_in(model, targets, sample)
+    replaces = variant.residual is not Adapter.residual
+    left, notes, unsure = {}, {}, []
+    for target, read in reads.items():
+        if not read.where:
+            notes[target] = read.reason
+        elif not config.targets.include:
+            left[target] = read.reason
+            unsure += [target] if read.called and sample is None else []
+        elif read.called and not replaces:
+            notes[target] = f"{read.reason}: the adapter acts where it is called"
+        else:
+            raise AdapterError(
+                got=f"a layer that is not only called: {read.reason}",
+                want="a layer whose forward alone uses its weight",
+                where=f"attach {variant.name} to {target}",
+                fix=f"Leave it out with Targets(exclude=({target!r},))."
+                + (" If your runs only call it, show one with sample=batch." if sample is None else ""),
+            )
+    if unsure:
+        warnings.warn(
+            f"left out {', '.join(grouped(unsure))}: the model's source calls them and reads their weights past them. "
+            "Pass attach(..., sample=batch), on which the model runs once, to see which of both happens.",
+            stacklevel=3,
+        )
+    return left, notes
 
 
 def _calibrate(

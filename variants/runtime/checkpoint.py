@@ -16,6 +16,7 @@ from variants.runtime.attach import build, place
 from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened, without_scales
+from variants.runtime.layers.kinds import sizes_of
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.refuse import find_free_targets, refuse_other_variant
 from variants.runtime.state import Attachment, chosen
@@ -77,8 +78,8 @@ def load(
     found = {target: layer for target, layer in found.items() if target not in saved.left_out}
     _require_base({target: fingerprint(layer) for target, layer in found.items()}, saved.base, where)
 
-    sizes = {target: (layer.in_features, layer.out_features) for target, layer in found.items()}
-    _require_specified(tensors, saved.variant, saved.configs, sizes, where=where, fix=FIX)  # type: ignore[arg-type]
+    sizes = {target: sizes_of(layer) for target, layer in found.items()}
+    _require_specified(tensors, saved.variant, saved.configs, sizes, where=where, fix=FIX)
     values: dict[str, dict[str, Tensor]] = {target: {} for target in found}
     for key, tensor in tensors.items():
         target, _, tensor_name = key.rpartition(".")
@@ -87,7 +88,8 @@ def load(
         target: build(saved.variant, saved.configs[target], target, layer, values=values[target])
         for target, layer in found.items()
     }
-    return place(model, name, saved.variant, saved.config, built, left_out=saved.left_out)
+    left = dict.fromkeys(saved.left_out, "without an adapter in the file")
+    return place(model, name, saved.variant, saved.config, built, left=left)
 
 
 @dataclass(frozen=True)

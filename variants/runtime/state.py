@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.kinds import weight_of as weight_of
+from variants.runtime.layers.report import Survey, text
 
 CHILD = "adapter"
 STATE = "_attached_adapters"
 
 
-@dataclass
+@dataclass(repr=False)
 class Attachment:
     """One adapter on a model: its name, its config and the layers it sits on, by their names in the model."""
 
@@ -24,10 +26,30 @@ class Attachment:
     config: AdapterConfig
     fingerprints: dict[str, str]
     layers: dict[str, Adapter]
-    left_out: tuple[str, ...] = ()
-    """Targets to which the method gave no adapter (EVA may assign rank 0)."""
+    left: dict[str, str] = field(default_factory=dict)
+    """Targets without an adapter, each with the reason: the model only reads them, or the method gave them rank 0."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """What to know about layers that have an adapter."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Linear layers that are no target by default, with the reason."""
+    survey: Survey = field(default_factory=lambda: Survey(0, ()))
     merged: dict[str, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
     """Weight and bias of each layer from before ``merge``; empty while the adapter is not merged."""
+
+    def __repr__(self) -> str:
+        return self.report
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The targets without an adapter."""
+        return tuple(self.left)
+
+    @property
+    def report(self) -> str:
+        """Which layers have an adapter, which do not and why, and how many numbers it trains, as text."""
+        title = f"{self.name}: {self.variant.name} on {len(self.layers)} layers"
+        trainable = sum(p.numel() for p in self.parameters())
+        return text(title, self.layers, {**self.left, **self.skipped}, self.notes, trainable, self.survey)
 
     def steer(self, coeff: float) -> None:
         """Set the steering coefficient of every layer; 0 is the base model. For the methods that have one."""
@@ -99,9 +121,3 @@ def chosen(model: nn.Module, name: str | None, *, where: str) -> Attachment:
             fix="Pass name=, or attach an adapter first.",
         )
     return there[name]
-
-
-def weight_of(layer: nn.Module) -> Tensor:
-    """The layer's weight."""
-    weight: Tensor = layer.weight  # type: ignore[assignment]
-    return weight
