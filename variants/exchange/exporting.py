@@ -15,6 +15,7 @@ from variants.exchange.registry import by_variant
 from variants.runtime.adapter import Adapter
 from variants.runtime.errors import AdapterError
 from variants.runtime.layers.kinds import is_conv1d
+from variants.runtime.layers.wrapped import unwrapped
 from variants.runtime.state import Attachment, chosen
 
 PREFIX = "base_model.model."
@@ -33,6 +34,7 @@ def export_peft(model: nn.Module, dir: str | os.PathLike[str], name: str | Seque
     was. The format is that of peft 0.21 (``peft.utils.save_and_load``).
     """
     folder = as_path(dir, "export")
+    model = unwrapped(model)
     where = f"export {folder}"
     attachments = _chosen(model, name, where)
     methods = {by_variant(each.variant, where).peft_type: by_variant(each.variant, where) for each in attachments}

@@ -21,6 +21,7 @@ from variants.runtime.attach import build, detach, place
 from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.layers.kinds import is_conv1d, is_linear_like, sizes_of
+from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.refuse import find_free_targets
 from variants.runtime.state import Attachment, weight_of
 from variants.runtime.targets import Targets
@@ -46,6 +47,7 @@ def import_peft(model: nn.Module, dir: str | os.PathLike[str], *, name: str | No
     """
     folder = as_path(dir, "import")
     where = f"import {folder}"
+    refuse_wrapped(model, where)
     fields, tensors = read(folder)
     method = by_peft_type(fields.get("peft_type"), where)
     settings = method.settings(fields, where)

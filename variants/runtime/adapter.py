@@ -48,6 +48,9 @@ class Adapter(nn.Module):
         self._place(config, layer)
         self.original: Tensor | None = None
         self.file_tensors: dict[str, Tensor] = {}
+        self.merged = False
+        self.base_comes = ""
+        self.watches: list[RemovableHandle] = []
         self._handles: list[RemovableHandle] = []
         self._derived: Derived[Any] = Derived()
         self.check_layer(layer)
@@ -153,7 +156,8 @@ class Adapter(nn.Module):
 
     def _twin(self) -> Adapter:
         """A float64 copy in eval mode that is hooked to nothing."""
-        memo: dict[int, object] = {id(self._handles): [], id(self.original): None, id(self.file_tensors): {}}
+        memo: dict[int, object] = {id(each): [] for each in (self._handles, self.watches)}
+        memo |= {id(self.original): None, id(self.file_tensors): {}}
         return copy.deepcopy(self, memo).double().eval()
 
     def require_float_weight(self, layer: nn.Module) -> None:

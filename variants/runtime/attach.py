@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -14,12 +13,14 @@ from variants.runtime.calibrate import Statistic, gather
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import fingerprint
-from variants.runtime.layers.reads import read_by_source, read_in
-from variants.runtime.layers.report import grouped, survey
-from variants.runtime.merge import restore
+from variants.runtime.layers.choice import sort_out
+from variants.runtime.layers.report import survey
+from variants.runtime.layers.state_dicts import unwatch, watch
+from variants.runtime.layers.wrapped import refuse_wrapped
+from variants.runtime.merge import merge, restore, unmerge
 from variants.runtime.packing import hold, release
 from variants.runtime.refuse import find_free_targets, refuse_other_config, refuse_tied
-from variants.runtime.state import CHILD, STATE, Attachment, ModelState, attachments, weight_of
+from variants.runtime.state import CHILD, STATE, Attachment, ModelState, attachments, chosen, weight_of
 
 T = TypeVar("T")
 
@@ -57,9 +58,10 @@ def attach(
 
         variant = variant_for(config)
     refuse_other_config(variant, config)
+    refuse_wrapped(model, "attach")
     name = variant.name if name is None else name
     targets = find_free_targets(model, config, name)
-    left, notes = _reads(model, variant, config, targets, sample)
+    left, notes = sort_out(model, variant, config, targets, sample)
     targets = {target: layer for target, layer in targets.items() if target not in left}
     if not targets:
         got = f"only targets that the model reads itself, such as {next(iter(left))}"
@@ -107,6 +109,7 @@ def place(
         for target, adapter in built.items():
             targets[target].add_module(CHILD, adapter)
             adapter.hook(targets[target])
+            watch(targets[target], adapter)
             residual = residuals[target]
             if residual is not None:
                 weight = weight_of(targets[target])
@@ -134,6 +137,7 @@ def detach(model: nn.Module, name: str | None = None) -> None:
 
     A parameter that came to the model after the last ``attach`` keeps its requires_grad.
     """
+    refuse_wrapped(model, "detach")
     there = attachments(model)
     if not there or (name is not None and not (isinstance(name, str) and name in there)):
         raise AdapterError(
@@ -142,12 +146,44 @@ def detach(model: nn.Module, name: str | None = None) -> None:
             where="detach",
             fix="See attachments(model).",
         )
-    state: ModelState = model.__dict__[STATE]
     for each in [name] if name is not None else list(there):
-        attachment = state.attachments[each]
-        restore(model, attachment)
-        _take_off(model, attachment.layers.values())
-        del state.attachments[each]
+        restore(model, there[each])
+        _forget(model, each)
+
+
+def merge_and_detach(model: nn.Module, name: str | None = None) -> nn.Module:
+    """Make one adapter, or all of them, part of the model for good, and leave no trace of them. Returns the model.
+
+    The weights are those of ``merge``. Keys of ``state_dict``, modules, hooks and requires_grad are those from before
+    ``attach`` (of the other adapters, if any stay). It cannot be undone.
+
+    Raises ``AdapterError`` for all that ``merge`` refuses, and for an unknown name; the model is then as it was.
+    """
+    refuse_wrapped(model, "merge_and_detach")
+    there = attachments(model)
+    names = list(there) if name is None and there else [chosen(model, name, where="merge_and_detach").name]
+    merged: list[str] = []
+    try:
+        for each in names:
+            if not there[each].merged:
+                merge(model, each)
+                merged.append(each)
+    except BaseException:
+        for each in merged:
+            unmerge(model, each)
+        raise
+    for each in names:
+        for adapter in there[each].layers.values():
+            adapter.original = None  # which would be put back
+        _forget(model, each)
+    return model
+
+
+def _forget(model: nn.Module, name: str) -> None:
+    """Take an adapter off whose layers have the weights they are to keep; with the last one, undo all of ``place``."""
+    state: ModelState = model.__dict__[STATE]
+    _take_off(model, state.attachments[name].layers.values())
+    del state.attachments[name]
     if not state.attachments:
         for key, parameter in model.named_parameters():
             parameter.requires_grad_(state.trainable.get(key, parameter.requires_grad))
@@ -178,6 +214,7 @@ def _take_off(model: nn.Module, adapters: Iterable[Adapter]) -> None:
     gone = set()
     for adapter in adapters:
         adapter.unhook()
+        unwatch(adapter)
         gone.add(id(adapter))
     for module in list(model.modules()):
         child = module._modules.get(CHILD)
@@ -186,38 +223,6 @@ def _take_off(model: nn.Module, adapters: Iterable[Adapter]) -> None:
                 with torch.no_grad():
                     weight_of(module).copy_(child.original)
             del module._modules[CHILD]
-
-
-def _reads(
-    model: nn.Module, variant: type[Adapter], config: AdapterConfig, targets: dict[str, nn.Module], sample: Any
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Targets to leave out because the model reads their weights itself, and notes on others, with reasons."""
-    reads = read_by_source(model, targets) if sample is None else read_in(model, targets, sample)
-    replaces = variant.residual is not Adapter.residual
-    left, notes, unsure = {}, {}, []
-    for target, read in reads.items():
-        if not read.where:
-            notes[target] = read.reason
-        elif not config.targets.include:
-            left[target] = read.reason
-            unsure += [target] if read.called and sample is None else []
-        elif read.called and not replaces:
-            notes[target] = f"{read.reason}: the adapter acts where it is called"
-        else:
-            raise AdapterError(
-                got=f"a layer that is not only called: {read.reason}",
-                want="a layer whose forward alone uses its weight",
-                where=f"attach {variant.name} to {target}",
-                fix=f"Leave it out with Targets(exclude=({target!r},))."
-                + (" If your runs only call it, show one with sample=batch." if sample is None else ""),
-            )
-    if unsure:
-        warnings.warn(
-            f"left out {', '.join(grouped(unsure))}: the model's source calls them and reads their weights past them. "
-            "Pass attach(..., sample=batch), on which the model runs once, to see which of both happens.",
-            stacklevel=3,
-        )
-    return left, notes
 
 
 def _calibrate(

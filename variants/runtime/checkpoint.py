@@ -17,6 +17,7 @@ from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened, without_scales
 from variants.runtime.layers.kinds import sizes_of
+from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.refuse import find_free_targets, refuse_other_variant
 from variants.runtime.state import Attachment, chosen
@@ -68,6 +69,7 @@ def load(
     are missing, extra, misshapen, of another dtype or not finite. The model is then as it was.
     """
     path = _path(path, "load")
+    refuse_wrapped(model, f"load {path}")
     metadata, tensors = read_whole(path)
     saved = _understand(path, metadata, variant)
     name = saved.name if name is None else name

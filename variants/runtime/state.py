@@ -12,6 +12,7 @@ from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.layers.kinds import weight_of as weight_of
 from variants.runtime.layers.report import Survey, text
+from variants.runtime.layers.wrapped import unwrapped
 
 CHILD = "adapter"
 STATE = "_attached_adapters"
@@ -104,7 +105,7 @@ def attachments(model: nn.Module) -> dict[str, Attachment]:
         raise AdapterError(
             got=f"a {type(model).__name__}", want="an nn.Module", where="model", fix="Pass the model itself."
         )
-    state: ModelState | None = model.__dict__.get(STATE)
+    state: ModelState | None = unwrapped(model).__dict__.get(STATE)
     return {} if state is None else state.attachments
 
 

@@ -58,7 +58,8 @@ def read_by_source(model: nn.Module, targets: Mapping[str, nn.Module]) -> dict[s
         parent, _, child = name.rpartition(".")
         if not child or not name:
             continue
-        uses = uses_of(type(model.get_submodule(parent)), child)
+        kind: Any = type(model.get_submodule(parent))
+        uses = uses_of(kind, child)
         if uses is not None:
             found[name] = uses
     return found
