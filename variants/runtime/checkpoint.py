@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from variants.runtime.attach import build, place
 from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened, without_scales
-from variants.runtime.layers.kinds import sizes_of
+from variants.runtime.layers.kinds import is_linear_like, sizes_of
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.refuse import find_free_targets, refuse_other_variant
@@ -73,8 +74,8 @@ def load(
     metadata, tensors = read_whole(path)
     saved = _understand(path, metadata, variant)
     name = saved.name if name is None else name
-    found = find_free_targets(model, saved.config, name)
     where = f"load {path}"
+    found = _targets(model, saved, name, where)
     _require_same(set(found) - set(saved.left_out), set(saved.base), "target layers of this model", where)
     _require_same(set(saved.configs), set(saved.base), "layers with a config", where)
     found = {target: layer for target, layer in found.items() if target not in saved.left_out}
@@ -92,6 +93,35 @@ def load(
     }
     left = dict.fromkeys(saved.left_out, "without an adapter in the file")
     return place(model, name, saved.variant, saved.config, built, left=left)
+
+
+def _targets(model: nn.Module, saved: _Saved, name: str, where: str) -> dict[str, nn.Module]:
+    """The targets of the saved config. A part of the saved model, or a model around it, is told by its names."""
+    layers = [layer for layer, module in model.named_modules() if is_linear_like(module)]
+    for outer, inner, what in ((saved.base, layers, "a part of"), (layers, saved.base, "a model around")):
+        prefix = _prefix(outer, inner)
+        if prefix:
+            raise AdapterError(
+                got=f"{what} the model that the adapter was saved from: {prefix!r} is the difference of all names",
+                want="that model itself",
+                where=where,
+                fix=f"Pass the model of which this is .{prefix}." if what == "a part of" else f"Pass model.{prefix}.",
+            )
+    return find_free_targets(model, saved.config, name)
+
+
+def _prefix(outer: Iterable[str], inner: Iterable[str]) -> str:
+    """What stands before every name of ``inner`` that is in ``outer`` with it; empty where the names are the same."""
+    ends, inner = set(outer), list(inner)
+    if not inner or ends & set(inner):
+        return ""
+    first = next((each for each in sorted(ends) for name in inner if each.endswith(f".{name}")), "")
+    prefixes = {first[: -len(name) - 1] for name in inner if first.endswith(f".{name}")}
+    for prefix in sorted(prefixes, key=len):
+        here = {f"{prefix}.{name}" for name in inner}
+        if ends <= here or here <= ends:
+            return prefix
+    return ""
 
 
 @dataclass(frozen=True)
