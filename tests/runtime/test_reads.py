@@ -161,6 +161,31 @@ def test_a_sample_leaves_the_model_as_it_was() -> None:
         attach(model, small_config("lora"), sample=torch.ones(2, 7))
 
 
+def test_a_sample_leaves_random_states_and_statistics() -> None:
+    """Otherwise looking at a model would change its running statistics, or the random start of the adapter."""
+    model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, 6))
+    before = copy.deepcopy(model.state_dict())
+    starts = []
+    for sample in (None, torch.randn(4, 6)):
+        torch.manual_seed(3)
+        starts.append(attach(model, LoRAConfig(r=2), sample=sample).layers["3"].A)
+        detach(model)
+    assert torch.equal(*starts)
+    assert all(torch.equal(t, before[key]) for key, t in model.state_dict().items())
+
+
+class InTraining(Reader):
+    """Calls its layer in evaluation, and reads its weight in training."""
+
+    def _through(self, x: Tensor) -> Tensor:
+        return x @ self.read.weight.T if self.training else self.read(x)
+
+
+def test_a_sample_is_run_in_both_modes() -> None:
+    """Otherwise a layer that is only read while training would get an adapter that never trains."""
+    assert "read" in attach(InTraining(), LoRAConfig(r=2), sample=torch.ones(2, 6)).left
+
+
 def test_a_layer_that_the_sample_does_not_reach_keeps_its_adapter() -> None:
     """Otherwise experts to which no token of the sample goes would have none."""
     model = Mlp()

@@ -40,10 +40,10 @@ def attach(
 
     Several adapters may sit on disjoint targets of one model; each needs a ``name`` of its own (the variant's by
     default). ``calibration``: batches for the methods that look at data; the model runs over them as it is before the
-    call. ``sample``: one batch, on which the model runs once, to see which layers it calls and which weights it reads
-    past their layer (``variants.runtime.layers.reads``). Without it, that is read from the source of the model's
-    modules, and nothing is run. No layer that is read gets an adapter by default. Named in the targets, one that is
-    only read is refused, and one that is called as well is refused by the methods that replace the weight.
+    call. ``sample``: one batch, on which the model runs once in each mode, to see which layers it calls and which
+    weights it reads past their layer (``variants.runtime.layers.reads``). Without it, that is read from the source of
+    the model's modules, and nothing is run. No layer that is read gets an adapter by default. Named in the targets, one
+    that is only read is refused, and one that is called as well is refused by the methods that replace the weight.
 
     ``variant`` takes a class of your own in place of the registered one for this config. Random initial values come
     from torch's global generator. While a model has an adapter, bitsandbytes repacks none of its 4-bit layers, and

@@ -45,7 +45,7 @@ class AdapterConfig:
     )
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Raise ``AdapterError`` for an unknown option, with what may be meant: peft's name for one, or a misspelt one."""
+        """Raise ``AdapterError`` for an unknown option, with what may be meant."""
         known = [f.name for f in dataclasses.fields(cls)]
         if unknown := [name for name in options if name not in known]:
             raise AdapterError(

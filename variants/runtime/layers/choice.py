@@ -41,7 +41,7 @@ def sort_out(
     if unsure:
         warnings.warn(
             f"left out {', '.join(grouped(unsure))}: the model's source calls them and reads their weights past them. "
-            "Pass attach(..., sample=batch), on which the model runs once, to see which of both happens.",
+            "Pass attach(..., sample=batch), on which the model runs, to see which of both happens.",
             stacklevel=3,
         )
     return left, notes

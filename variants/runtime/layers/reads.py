@@ -5,8 +5,8 @@ transformers' Mamba does so with ``dt_proj``, torch's MultiheadAttention with ``
 - from the source, without running anything: the methods that ``forward`` of the layer's parent reaches mention
   ``self.<layer>.weight``, or ``self.<layer>`` in any other way (a call). Which branch is taken is not known: a layer
   that is read here and called there is *partly* read.
-- from one run on a batch that the user gives (``sample``): exact for that batch. An operation that gets the weight
-  while the layer's own ``forward`` is not running has read it.
+- from running a batch that the user gives (``sample``), in both modes: exact for that batch. An operation that gets
+  the weight while the layer's own ``forward`` is not running has read it.
 
 A parent whose source is not there, or which finds its layers by computed names, is only seen through by a sample.
 """
@@ -66,10 +66,10 @@ def read_by_source(model: nn.Module, targets: Mapping[str, nn.Module]) -> dict[s
 
 
 def read_in(model: nn.Module, targets: Mapping[str, nn.Module], sample: Any) -> dict[str, Read]:
-    """The targets whose weight an operation uses outside of their own forward, or that are not called, in one run.
+    """The targets whose weight an operation uses outside of their own forward, or that are not called, in two runs.
 
-    The model runs as in calibration: in eval mode, without gradients, and it is left as it was. ``AdapterError`` if the
-    sample does not fit.
+    The model runs once in eval and once in training mode (Mamba reads other weights there), without gradients, and it
+    is left as it was, random states included. ``AdapterError`` if the sample does not fit.
     """
     watch = _Watch({id(layer.weight): name for name, layer in targets.items()})
     handles = []
@@ -79,6 +79,7 @@ def read_in(model: nn.Module, targets: Mapping[str, nn.Module], sample: Any) -> 
     try:
         with watch:
             run_as_it_is(model, [sample], "sample")
+            run_as_it_is(model, [sample], "sample", training=True)
     finally:
         for handle in handles:
             handle.remove()

@@ -13,24 +13,35 @@ from variants.runtime.packing import left_as_they_are
 
 
 def run_as_it_is(
-    model: nn.Module, batches: Iterable[Any], where: str, then: Callable[[Any, int], None] | None = None
+    model: nn.Module,
+    batches: Iterable[Any],
+    where: str,
+    then: Callable[[Any, int], None] | None = None,
+    *,
+    training: bool = False,
 ) -> None:
     """Call the model on every batch, in eval mode and without gradients; ``then(batch, number)`` after each.
+
+    In training mode, if asked to; random states and buffers (running statistics) are put back then.
 
     A batch is a mapping (``model(**batch)``), a tuple or list (``model(*batch)``), or one tensor. Training flags are
     put back at the end, and quantised layers left as they are. ``AdapterError`` names the batch that does not fit.
     """
-    training = {module: module.training for module in model.modules()}
+    flags = {module: module.training for module in model.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
     try:
-        model.eval()
-        with torch.no_grad(), left_as_they_are(model):
+        model.train(training)
+        with torch.random.fork_rng(enabled=training), torch.no_grad(), left_as_they_are(model):
             for number, batch in enumerate(batches):
                 _call(model, batch, f"{where} batch {number}")
                 if then is not None:
                     then(batch, number)
     finally:
-        for module, flag in training.items():
+        for module, flag in flags.items():
             module.training = flag
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
 
 
 def _call(model: nn.Module, batch: Any, where: str) -> None:
