@@ -80,9 +80,8 @@ def _bert() -> nn.Module:
 def _vit() -> nn.Module:
     sizes: dict[str, Any] = {"num_attention_heads": 4, "intermediate_size": 24, "num_labels": 3}
     shape: dict[str, Any] = {"image_size": 8, "patch_size": 4, "num_channels": 3}
-    made: nn.Module = hf.ViTForImageClassification(
-        hf.ViTConfig(hidden_size=WIDTH, num_hidden_layers=2, **sizes, **shape)
-    )
+    config = hf.ViTConfig(hidden_size=WIDTH, num_hidden_layers=2, **sizes, **shape)
+    made: nn.Module = hf.ViTForImageClassification(config)
     return made
 
 

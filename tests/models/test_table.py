@@ -67,7 +67,7 @@ class NoGradient(LoRA):
 
 
 class Forgetful(LoRA):
-    """Moves when it is saved."""
+    """Merges to something else."""
 
     def fold(self, layer: nn.Module) -> tuple[Tensor, Tensor]:
         """Too much."""
@@ -75,9 +75,10 @@ class Forgetful(LoRA):
         return W + 0.01, b
 
 
-@pytest.mark.parametrize(
-    ("wrong", "step"), [(NoGradient, "train"), (Forgetful, "merge"), (Forgetful, "merge for good")]
-)
+CAUGHT = ((NoGradient, "train"), (Forgetful, "merge"), (Forgetful, "merge for good"))
+
+
+@pytest.mark.parametrize(("wrong", "step"), CAUGHT)
 def test_a_wrong_variant_fails(wrong: type[LoRA], step: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A cell would say works whatever the variant computes."""
     kind = BY_NAME["Llama"]

@@ -46,6 +46,13 @@ def export_peft(model: nn.Module, dir: str | os.PathLike[str], name: str | Seque
             where=where,
             fix="Export each into a folder of its own.",
         )
+    if kept := [name for each in attachments for name in each.kept]:
+        raise AdapterError(
+            got=f"an adapter that trains {kept[0]} whole",
+            want="one without modules_to_save",
+            where=where,
+            fix="Save it with save(), or attach without modules_to_save.",
+        )
     modules = plain_modules(model)
     present = {id(adapter): target for target, layer in modules for adapter in layer.children()}
     parts = tuple(_part(each, present, where) for each in attachments)

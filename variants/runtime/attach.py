@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +14,7 @@ from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import fingerprint
 from variants.runtime.layers.choice import sort_out
+from variants.runtime.layers.kept import find_kept, inside, put, refuse_overlap, values_of
 from variants.runtime.layers.report import survey
 from variants.runtime.layers.state_dicts import unwatch, watch
 from variants.runtime.layers.wrapped import refuse_wrapped
@@ -31,6 +32,7 @@ def attach(
     *,
     calibration: Iterable[Any] | None = None,
     sample: Any = None,
+    modules_to_save: Sequence[str] = (),
     name: str | None = None,
     variant: type[Adapter] | None = None,
 ) -> Attachment:
@@ -44,6 +46,9 @@ def attach(
     weights it reads past their layer (``variants.runtime.layers.reads``). Without it, that is read from the source of
     the model's modules, and nothing is run. No layer that is read gets an adapter by default. Named in the targets, one
     that is only read is refused, and one that is called as well is refused by the methods that replace the weight.
+
+    ``modules_to_save``: names of modules that are trained whole, such as a classifier's new head; they are saved and
+    loaded with the adapter, and ``detach`` puts back what they were.
 
     ``variant`` takes a class of your own in place of the registered one for this config. Random initial values come
     from torch's global generator. While a model has an adapter, bitsandbytes repacks none of its 4-bit layers, and
@@ -61,6 +66,10 @@ def attach(
     refuse_wrapped(model, "attach")
     name = variant.name if name is None else name
     targets = find_free_targets(model, config, name)
+    kept = find_kept(model, modules_to_save)
+    refuse_overlap(model, targets, kept)
+    whole = {target: "trained whole" for target in targets if inside(target, kept)}
+    targets = {target: layer for target, layer in targets.items() if target not in whole}
     left, notes = sort_out(model, variant, config, targets, sample)
     targets = {target: layer for target, layer in targets.items() if target not in left}
     if not targets:
@@ -78,8 +87,8 @@ def attach(
         target: build(variant, each, target, targets[target], statistic=statistics.get(target))
         for target, each in variant.assign(config, targets, statistics).items()
     }
-    left |= {target: f"{variant.name} gives it no adapter" for target in targets if target not in built}
-    return place(model, name, variant, config, built, left=left, notes=notes)
+    left |= whole | {target: f"{variant.name} gives it no adapter" for target in targets if target not in built}
+    return place(model, name, variant, config, built, left=left, notes=notes, kept=kept)
 
 
 def place(
@@ -91,10 +100,12 @@ def place(
     *,
     left: Mapping[str, str] | None = None,
     notes: Mapping[str, str] | None = None,
+    kept: Mapping[str, nn.Module] | None = None,
 ) -> Attachment:
     """Put adapters that are built on their layers, all or none, and freeze the base.
 
     ``left``: targets that get none, each with the reason. ``notes``: what to know about those that get one.
+    ``kept``: modules that are trained whole.
     """
     targets = {target: model.get_submodule(target) for target in built}
     prints = {target: fingerprint(layer) for target, layer in targets.items()}
@@ -121,10 +132,14 @@ def place(
         if not state.attachments:
             release(state.held)
         raise
+    kept = dict(kept or {})
+    whole = [*kept.values(), *(m for each in state.attachments.values() for m in each.kept.values())]
+    trained = {id(p) for module in whole for p in module.parameters()}
     for key, parameter in _base_parameters(model).items():
         state.trainable.setdefault(key, parameter.requires_grad)
-        parameter.requires_grad_(False)
+        parameter.requires_grad_(id(parameter) in trained)
     attachment = Attachment(name, variant, config, prints, built, dict(left or {}), dict(notes or {}))
+    attachment.kept, attachment.before = kept, {key: t.detach().clone() for key, t in values_of(kept).items()}
     attachment.skipped = config.targets.skipped(model)
     attachment.survey = survey(model, (p for m in model.modules() if isinstance(m, Adapter) for p in m.parameters()))
     state.attachments[name] = attachment
@@ -148,6 +163,7 @@ def detach(model: nn.Module, name: str | None = None) -> None:
         )
     for each in [name] if name is not None else list(there):
         restore(model, there[each])
+        put(there[each].kept, there[each].before)
         _forget(model, each)
 
 
@@ -183,7 +199,8 @@ def _forget(model: nn.Module, name: str) -> None:
     """Take an adapter off whose layers have the weights they are to keep; with the last one, undo all of ``place``."""
     state: ModelState = model.__dict__[STATE]
     _take_off(model, state.attachments[name].layers.values())
-    del state.attachments[name]
+    for module in state.attachments.pop(name).kept.values():
+        module.requires_grad_(False)
     if not state.attachments:
         for key, parameter in model.named_parameters():
             parameter.requires_grad_(state.trainable.get(key, parameter.requires_grad))

@@ -17,6 +17,7 @@ from variants.runtime.attach import build, place
 from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened, without_scales
+from variants.runtime.layers.kept import FIELD, PREFIX, find_kept, names_in, put, require_values, values_of
 from variants.runtime.layers.kinds import is_linear_like, sizes_of
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.numerics.finite import all_finite
@@ -46,6 +47,8 @@ def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None
     sizes = {target: (adapter.d_in, adapter.d_out) for target, adapter in attachment.layers.items()}
     fix = "Cast the model back, or attach with the dtype you want to save."
     _require_specified(tensors, attachment.variant, configs, sizes, where=f"save {path}", fix=fix)
+    kept = {key: t.detach().cpu().contiguous() for key, t in values_of(attachment.kept).items()}
+    require_values(attachment.kept, kept, f"save {path}")
     metadata = {
         "variant": attachment.variant.name,
         "name": attachment.name,
@@ -53,8 +56,9 @@ def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None
         "layers": json.dumps({target: each.to_json() for target, each in configs.items()}, sort_keys=True),
         "left_out": json.dumps(sorted(attachment.left_out)),
         "base": json.dumps(attachment.fingerprints, sort_keys=True),
+        **({FIELD: json.dumps(sorted(attachment.kept))} if attachment.kept else {}),
     }
-    write_whole(path, tensors, metadata)
+    write_whole(path, {**tensors, **kept}, metadata)
 
 
 def load(
@@ -76,6 +80,9 @@ def load(
     name = saved.name if name is None else name
     where = f"load {path}"
     found = _targets(model, saved, name, where)
+    kept = find_kept(model, names_in(metadata, where))
+    values_kept = {key: tensors.pop(key) for key in list(tensors) if key.startswith(PREFIX)}
+    require_values(kept, values_kept, where)
     _require_same(set(found) - set(saved.left_out), set(saved.base), "target layers of this model", where)
     _require_same(set(saved.configs), set(saved.base), "layers with a config", where)
     found = {target: layer for target, layer in found.items() if target not in saved.left_out}
@@ -92,7 +99,9 @@ def load(
         for target, layer in found.items()
     }
     left = dict.fromkeys(saved.left_out, "without an adapter in the file")
-    return place(model, name, saved.variant, saved.config, built, left=left)
+    attachment = place(model, name, saved.variant, saved.config, built, left=left, kept=kept)
+    put(kept, values_kept)
+    return attachment
 
 
 def _targets(model: nn.Module, saved: _Saved, name: str, where: str) -> dict[str, nn.Module]:

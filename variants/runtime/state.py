@@ -33,6 +33,10 @@ class Attachment:
     """What to know about layers that have an adapter."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Linear layers that are no target by default, with the reason."""
+    kept: dict[str, nn.Module] = field(default_factory=dict)
+    """Modules that are trained whole, by their names in the model."""
+    before: dict[str, Tensor] = field(default_factory=dict)
+    """What these modules held before ``attach``, by the keys of a file."""
     survey: Survey = field(default_factory=lambda: Survey(0, ()))
     merged: dict[str, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
     """Weight and bias of each layer from before ``merge``; empty while the adapter is not merged."""
@@ -49,8 +53,9 @@ class Attachment:
     def report(self) -> str:
         """Which layers have an adapter, which do not and why, and how many numbers it trains, as text."""
         title = f"{self.name}: {self.variant.name} on {len(self.layers)} layers"
+        kept = dict.fromkeys(self.kept, "trained whole and saved along")
         trainable = sum(p.numel() for p in self.parameters())
-        return text(title, self.layers, {**self.left, **self.skipped}, self.notes, trainable, self.survey)
+        return text(title, self.layers, {**self.left, **self.skipped}, self.notes | kept, trainable, self.survey)
 
     def steer(self, coeff: float) -> None:
         """Set the steering coefficient of every layer; 0 is the base model. For the methods that have one."""
@@ -74,8 +79,9 @@ class Attachment:
             adapter.coeff = float(coeff)  # type: ignore[assignment]
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """The trainable parameters of this adapter, for an optimiser."""
-        return (p for adapter in self.layers.values() for p in adapter.parameters() if p.requires_grad)
+        """The trainable parameters of this adapter and of the modules it trains whole, for an optimiser."""
+        modules = (*self.layers.values(), *self.kept.values())
+        return (p for module in modules for p in module.parameters() if p.requires_grad)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of this adapter under ``<layer>.<tensor>``: parameters, persistent buffers, kept ones."""

@@ -74,15 +74,15 @@ class Targets:
         Raises ``AdapterError`` when nothing matches, or when a named module is one whose forward is never called.
         """
         candidates = dict(_linear_like(model))
-        kept = {name: m for name, m in candidates.items() if not any(_matches(name, p) for p in self.exclude)}
+        kept = {name: m for name, m in candidates.items() if not any(matches_name(name, p) for p in self.exclude)}
         if self.include:
-            found = {name: m for name, m in kept.items() if any(_matches(name, p) for p in self.include)}
+            found = {name: m for name, m in kept.items() if any(matches_name(name, p) for p in self.include)}
             for name in found:
                 _refuse_bypassed(model, name)
         else:
             head = _output_head(model)
             found = {name: m for name, m in kept.items() if m is not head and not _is_bypassed(model, name)}
-        idle = [p for p in self.include if not any(_matches(name, p) for name in candidates)]
+        idle = [p for p in self.include if not any(matches_name(name, p) for name in candidates)]
         if idle and found:
             raise _bad("include", idle, f"patterns that match a linear-like module ({_some(list(candidates))})")
         if self.layers is not None:
@@ -173,7 +173,8 @@ def _output_head(model: nn.Module) -> nn.Module | None:
     return get() if callable(get) else None
 
 
-def _matches(name: str, pattern: str) -> bool:
+def matches_name(name: str, pattern: str) -> bool:
+    """Whether a pattern means the whole dotted name or its last parts."""
     literal = pattern.replace("[", "[[]")
     return fnmatch.fnmatchcase(name, literal) or fnmatch.fnmatchcase(name, "*." + literal)
 
