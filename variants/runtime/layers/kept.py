@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from variants.runtime.errors import AdapterError
-from variants.runtime.layers.report import grouped
 from variants.runtime.numerics.finite import all_finite
+from variants.runtime.state import attachments
 from variants.runtime.targets import matches_name
 
 PREFIX = "modules_to_save/"
@@ -40,6 +40,23 @@ def find_kept(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
 def inside(name: str, kept: Mapping[str, nn.Module]) -> bool:
     """Whether a module of this name is one of them or in one of them."""
     return any(name == each or name.startswith(f"{each}.") for each in kept)
+
+
+def refuse_overlap(model: nn.Module, targets: Mapping[str, nn.Module], kept: Mapping[str, nn.Module]) -> None:
+    """A module is trained whole by one adapter, or has adapters, but not both."""
+    others = attachments(model)
+    taken = {name: each.name for each in others.values() for name in each.kept}
+    sit = {layer: each.name for each in others.values() for layer in each.layers}
+    pairs = [(t, n) for t in (*targets, *kept) for n in taken if inside(t, {n: model}) or inside(n, {t: model})]
+    pairs += [(name, layer) for name in kept for layer in sit if inside(layer, {name: model})]
+    if pairs:
+        new, old = pairs[0]
+        raise AdapterError(
+            got=f"{new}, where {taken.get(old) or sit[old]!r} is at work already ({old})",
+            want="modules of which no other adapter trains a part",
+            where="attach",
+            fix="Choose other modules, or detach the other adapter first.",
+        )
 
 
 def values_of(kept: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -89,9 +106,7 @@ def _refuse_unusable(model: nn.Module, name: str, module: nn.Module) -> None:
     for other, m in model.named_modules():
         if id(m) not in within and any(id(p) in own for p in m.parameters(recurse=False)):
             fix = "Untie them first: training one would change the other."
-            raise _refused(
-                f"{name}, which shares a parameter with {', '.join(grouped([other]))}", "one of its own", fix
-            )
+            raise _refused(f"{name}, which shares a parameter with {other}", "parameters of its own", fix)
 
 
 def _refused(got: str, want: str, fix: str) -> AdapterError:
