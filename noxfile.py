@@ -24,6 +24,13 @@ def machines(session: nox.Session) -> None:
 
 
 @nox.session
+def models(session: nox.Session) -> None:
+    """Every variant on tiny real models, from attach to deployment; reports/models.md. Fails if a step fails."""
+    session.install("-e", ".")
+    session.run("python", "-m", "models", *session.posargs)
+
+
+@nox.session
 def proof(session: nox.Session) -> None:
     """How sensitive the harness is: seeded faults, mutants, old states, a corrupted peft; reports/proof.md."""
     session.install("-e", ".")
