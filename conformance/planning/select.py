@@ -66,6 +66,15 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
     return entries
 
 
+def library_at(place: str | None) -> str:
+    """The name of the library at ``MODULE:ATTRIBUTE``, after ``entries_at`` took it; of a bare tuple the package's."""
+    from conformance.nouns.entry import Library
+
+    place = OWN if place is None else place
+    found = _at(place)
+    return found.name if isinstance(found, Library) else place.partition(":")[0].split(".")[0]
+
+
 def choose(names: Sequence[str], entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """The named entries in the roster's order; all of them if none is named."""
     require_variants(names, [entry.name for entry in entries])
