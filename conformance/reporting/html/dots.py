@@ -93,7 +93,7 @@ def _at(share: float) -> float:
     if share == 0:
         return ZERO
     decade = HIGH if math.isinf(share) else min(max(math.log10(share), LOW), HIGH)
-    start = ZERO + 26
+    start = ZERO + 44
     return start + (decade - LOW) / (HIGH - LOW) * (WIDTH - RIGHT - start)
 
 

@@ -39,7 +39,10 @@ def site(
     costs: Mapping[str, Any],
     history: Sequence[Revision] = (),
 ) -> dict[str, str]:
-    """Path from the site's root -> contents. ``questions``: what each check asks. ValueError if two pages share a path."""
+    """Path from the site's root -> contents. ``questions``: what each check asks.
+
+    ValueError if two pages share a path.
+    """
     # Costs are measured of the first library, under the names of its variants.
     pages = [Page(run.library, view, costs if run is runs[0] else {}, questions) for run in runs for view in run.shown]
     twice = sorted({page.place for page in pages if sum(other.place == page.place for other in pages) > 1})

@@ -30,7 +30,7 @@ class Revision:
 
 
 def history(reports: Path) -> tuple[Revision, ...]:
-    """Oldest first. Empty outside git, and where nothing is committed. A file that is no result of a run is left out."""
+    """Oldest first. Empty outside git, and where nothing is committed. A file that is no run's result is left out."""
     folder = reports.absolute()
     if not folder.is_dir():
         return ()
