@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from conformance.commands import audit, cost, listing, new, report, run
+from conformance.commands import audit, cost, explain, listing, new, report, run
 from conformance.planning.names import did_you_mean
 from conformance.running.children import ended_on_signals
 
-COMMANDS = (run, audit, report, cost, listing, new)
+COMMANDS = (run, audit, explain, report, cost, listing, new)
 """In the order of the help."""
 
 
