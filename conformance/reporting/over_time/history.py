@@ -46,7 +46,11 @@ def history(reports: Path) -> tuple[Revision, ...]:
 
 def at(reports: Path, revision: str) -> dict[str, Any] | None:
     """Variant -> its result as committed in a revision; None if there is none, or none that can be read."""
-    text = git(reports.absolute(), "show", f"{revision}:./{RESULTS}")
+    return variants_in(git(reports.absolute(), "show", f"{revision}:./{RESULTS}"))
+
+
+def variants_in(text: str | None) -> dict[str, Any] | None:
+    """Variant -> its row in the text of a ``results.json``; None if it is none."""
     try:
         variants = json.loads(text)["variants"] if text is not None else None
         return {name: row for name, row in variants.items() if row["verdict"] in set(Label)} if variants else None
