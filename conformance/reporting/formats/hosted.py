@@ -16,8 +16,7 @@ def annotations(shown: Sequence[CardView]) -> str:
         for row in view.rows:
             kind = "error" if row.severity is Severity.MUST_FIX else "notice"
             file, _, line = row.subject_location.rpartition(":")
-            told = f"{row.told}\nreference: {row.reference_location}"
-            told += f"\nconformance audit {row.variant} --case '{row.case}'"
+            told = f"{row.told}\nreference: {row.reference_location}\n{row.command}"
             title = f"{row.variant}: {view.verdict.label}"
             lines.append(f"::{kind} file={_value(file)},line={_value(line)},title={_value(title)}::{_words(told)}\n")
     return "".join(lines)
@@ -35,7 +34,7 @@ def summary(shown: Sequence[CardView]) -> str:
         lines += [
             f"- **{', '.join(item.variants)}** {item.told}",
             f"  - subject `{item.row.subject_location}`, reference `{item.row.reference_location}`",
-            f"  - `conformance audit {item.row.variant} --case '{item.row.case}'`",
+            f"  - `{item.row.command}`",
         ]
     return "\n".join(lines) + "\n"
 
