@@ -112,7 +112,7 @@ def _write(options: argparse.Namespace, runs: list[Audited]) -> None:
             with options.summary.open("a", encoding="utf-8") as file:
                 file.write(hosted.summary(shown))
         if options.annotations:
-            print(hosted.annotations(shown), end="")
+            print(hosted.annotated(shown), end="")
 
 
 def _site(options: argparse.Namespace, runs: list[Audited], questions: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.verdict import Label
 from conformance.reporting import report
 from conformance.reporting.formats.badge import COLOURS, badge
-from conformance.reporting.formats.hosted import annotations, summary
+from conformance.reporting.formats.hosted import annotated, summary
 from conformance.reporting.formats.junit import junit
 from conformance.reporting.formats.sarif import PACKAGES, ROOT, place, sarif
 from conformance.reporting.view import CardView
@@ -145,21 +145,21 @@ def test_a_declared_difference_is_suppressed_with_its_reason(findings: dict[str,
 
 def test_annotations_are_one_line_each_at_a_line(shown: tuple[CardView, ...]) -> None:
     """A finding with a line break would end the command early, and the rest be printed as a log."""
-    lines = annotations(shown).splitlines()
+    lines = annotated(shown).splitlines()
     assert len(lines) == sum(len(view.rows) for view in shown)
     for line in lines:
         found = re.fullmatch(r"::(error|notice) file=([^,:]+),line=(\d+),title=([^,:]+)::(.+)", line)
         assert found, line
         assert found[2] == "tests/harness/toys.py"
     assert sum(line.startswith("::error") for line in lines) == sum(len(view.must_fix()) for view in shown)
-    assert annotations(shown[:1]).count("::error") == 0
+    assert annotated(shown[:1]).count("::error") == 0
 
 
 def test_annotations_escape(findings: dict[str, Finding]) -> None:
     """A message of foreign code could issue commands to the CI."""
     case = next(case for case, f in findings.items() if case.startswith("shifted/") and f.outcome is Outcome.DIFFER)
     odd = {case: replace(findings[case], got="50%\r\n::add-mask::x", numeric=False)}
-    lines = annotations(report.judged((toys.SHIFTED,), Evidence({**findings, **odd}))).splitlines()
+    lines = annotated(report.judged((toys.SHIFTED,), Evidence({**findings, **odd}))).splitlines()
     assert all(line.startswith(("::error ", "::notice ")) for line in lines)
     assert any("50%25%0D%0A::add-mask::x" in line for line in lines)
 

@@ -9,7 +9,7 @@ from conformance.reporting.rows import shared
 from conformance.reporting.view import SECTIONS, CardView, label_counts
 
 
-def annotations(shown: Sequence[CardView]) -> str:
+def annotated(shown: Sequence[CardView]) -> str:
     """One line per finding: an error, or a notice, at ``file:line`` of the variant."""
     lines = []
     for view in shown:

@@ -23,9 +23,9 @@ PLACE = re.compile(r"^(?P<file>\S+?):(?P<line>\d+)(?: \((?P<name>.*)\))?$")
 
 def sarif(shown: Sequence[CardView], questions: Mapping[str, str], version: str) -> str:
     """The text of the file. ``questions``: what each check asks, the rules' descriptions."""
-    rules = [{"id": check, "shortDescription": {"text": asked}} for check, asked in questions.items()]
-    rules.append({"id": GAP, "shortDescription": {"text": "Is everything there that a verdict needs?"}})
-    order = {rule["id"]: place for place, rule in enumerate(rules)}
+    asked = {**questions, GAP: "Is everything there that a verdict needs?"}
+    rules = [{"id": check, "shortDescription": {"text": question}} for check, question in asked.items()]
+    order = {check: place for place, check in enumerate(asked)}
     results = [_result(row, order) for view in shown for row in view.rows]
     results += [
         _declared(view, deviation, where, order)
