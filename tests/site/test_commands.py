@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from conformance.cli import COMMANDS, main
+from conformance.cli import COMMANDS, _parser, main
 from conformance.nouns.finding import Finding
 from conformance.planning.revisions import git
 from conformance.reporting.over_time.changes import changes
@@ -18,6 +20,7 @@ from conformance.running import collect
 from conformance.running.evidence import Evidence, write
 from subjects.own.names import listed
 
+ROOT = Path(__file__).parents[2]
 BOTH = "tests.harness.toys:BOTH"
 CASE = "shifted/peft:gate/forward/perturbed-f64-in12-out20-r4-alpha6-bias-batch5"
 
@@ -241,3 +244,18 @@ def test_other_shells_know_every_command(capsys: pytest.CaptureFixture[str], she
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2].replace("listing", "list")
         assert name in script
+
+
+def test_the_hook_runs_a_command_that_there_is(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every commit would fail, or the whole audit run for each."""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    assert [hook["id"] for hook in hooks] == ["conformance"]
+    program, *arguments = hooks[0]["entry"].split()
+    assert (program, hooks[0]["pass_filenames"]) == ("conformance", False)
+    assert "--changed-since" in arguments
+    parsed = _parser().parse_args(arguments)
+    assert parsed.changed_since == "HEAD"
+    matches = re.compile(hooks[0]["files"]).match
+    assert matches("variants/lora.py")
+    assert matches("refs/lock.json")
+    assert not matches("docs/design.md")
