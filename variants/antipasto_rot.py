@@ -111,10 +111,10 @@ class AntiPaSTORotConfig(SVDConfig):
     selection: str = option(
         "strongest",
         "how calibration inputs choose the r directions",
-        range="strongest, score_l1_trip, polarity_interleave; the last two need calibration",
+        range="strongest, score_l1_trip, polarity_interleave",
         symbol="U, S, Vh",
         paper="dimension selection, in antipasto3",
-        change="take one of the latter if calibration rows are pairs of chosen and rejected answers",
+        change="take one of the last two, which need calibration, if its rows are pairs of chosen and rejected answers",
     )
 
     def __post_init__(self) -> None:
