@@ -14,6 +14,7 @@ from conformance.checks.numbers import (
     pairing,
     penalty,
     steering,
+    trajectory,
 )
 from conformance.checks.start import data_init, init, ranks, reconstruction, shared_inputs
 from conformance.checks.tensors import influence, params, references, refusals
@@ -38,6 +39,7 @@ CHECKS: tuple[Check, ...] = tuple(
         chirality,
         penalty,
         pairing,
+        trajectory,
         influence,
         refusals,
         detach,

@@ -17,7 +17,7 @@ FORM = ("shape", "dtype", "numbers that are not finite")
 UNDECIDED = (
     "it differs from a reference that is wrong about the same quantity elsewhere, and no closed form can be asked here"
 )
-NEEDED = (LOCK, "params", "init", "gradients", "low_precision", "forward", "influence")
+NEEDED = (LOCK, "params", "init", "gradients", "low_precision", "forward", "influence", "trajectory")
 """A variant is CORRECT only if each of these checks, and every other that is asked of it, agreed at least once: absence
 of difference is no proof."""
 

@@ -63,7 +63,9 @@ def compared(view: CardView) -> list[Baseline]:
 def not_covered(view: CardView) -> list[str]:
     """What this card says nothing about."""
     method = view.entry.method
-    lines = ["layers other than one `nn.Linear`, whole models, training runs, GPUs, other versions of the reference"]
+    lines = [
+        "layers other than one `nn.Linear`, whole models, long training runs, GPUs, other versions of the reference"
+    ]
     absent = [name for name, check, pattern in WAYS if view.way(check, pattern) == "-"]
     if absent:
         lines.append(f"{', '.join(absent)}: the variant, or peft, has no such thing")

@@ -56,6 +56,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "pairing",
         ),
     ),
+    ("training", ("trajectory",)),
     ("lifecycle", ("detach", "checkpoint", "merge", "coexistence")),
     ("use", ("quantised", "execution_modes", "exchange")),
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from conformance.nouns.entry import Entry
 from proof.seeded import equivalents, faults_layerwise, faults_lifecycle, faults_lora, faults_low_rank, faults_svd
 from proof.seeded.fault import FAULTS, Rewrite, Seeded
-from proof.seeded.faults import codes, evaluated, wrapped
+from proof.seeded.faults import codes, evaluated, trained, wrapped
 from subjects.own.entry import entry_for
 from subjects.own.roster import ENTRIES
 from variants.runtime.adapter import Adapter
@@ -23,6 +23,7 @@ SEEDED_FAULTS: tuple[Seeded, ...] = (
     *codes.SEEDED_FAULTS,
     *evaluated.SEEDED_FAULTS,
     *wrapped.SEEDED_FAULTS,
+    *trained.SEEDED_FAULTS,
 )
 
 REWRITES: tuple[Rewrite, ...] = (*equivalents.PARTS, *equivalents.REWRITES)

@@ -162,5 +162,5 @@ ANTIPASTO_TORCH = Transcribed(
     "R = (I - alpha A/2)^-1 (I + alpha A/2) or exp(alpha A);  in antipasto_rot's terms coeff = alpha, A_ij = -p_ij / 2",
     options=BLOCKS_OF_2,
     covers=_is_antipasto_torch,
-    checks=("references", "init", "gradients", "forward", "chirality"),
+    checks=("references", "init", "gradients", "forward", "chirality", "trajectory"),
 )

@@ -142,7 +142,7 @@ METHOD = Method(
             options=(("frozen_copies", True),),
             covers=lambda settings: frozen_copies(settings) and not settings.option("dropout", 0.0),
             # It computes a difference of weights in at least float32: no measure of rounding along the low-rank path.
-            checks=("references", "params", "init", "gradients", "forward", "influence"),
+            checks=("references", "params", "init", "gradients", "forward", "influence", "trajectory"),
         ),
         ClosedForm(
             "closed:delora",
