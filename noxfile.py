@@ -16,7 +16,7 @@ nox.options.sessions = ["tests", "conformance"]
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Audit every variant against its references, render reports/ and a site, fail when a verdict got worse or a card is stale."""
+    """Audit every variant, render reports/ and a site; fail when a verdict got worse or a card is stale."""
     session.install("-e", ".")
     before = _written(EVIDENCE)
     try:
