@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import nox
+
+WORK = ".conformance"
+EVIDENCE = f"{WORK}/evidence.jsonl"
 
 nox.options.default_venv_backend = "virtualenv"  # pip sees local wheel folders (a CPU build of torch, say); uv does not
 nox.options.reuse_existing_virtualenvs = True
@@ -11,9 +16,21 @@ nox.options.sessions = ["tests", "conformance"]
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Audit every variant against its references, render reports/, fail when a verdict got worse or a card is stale."""
+    """Audit every variant, render reports/ and a site; fail when a verdict got worse or a card is stale."""
     session.install("-e", ".")
-    session.run("conformance", "run", *session.posargs)
+    before = _written(EVIDENCE)
+    try:
+        session.run("conformance", "run", *session.posargs)
+    finally:
+        if _written(EVIDENCE) != before:  # a whole run has ended, whatever it found
+            forms = ["--html", f"{WORK}/site", "--junit", f"{WORK}/junit.xml", "--sarif", f"{WORK}/conformance.sarif"]
+            hosted = os.environ.get("GITHUB_STEP_SUMMARY")
+            forms += ["--annotations", "--summary", hosted] if hosted else []
+            session.run("conformance", "report", *forms, success_codes=[0, 1])
+
+
+def _written(file: str) -> float:
+    return os.path.getmtime(file) if os.path.exists(file) else 0.0
 
 
 @nox.session
@@ -21,6 +38,13 @@ def machines(session: nox.Session) -> None:
     """The audit on emulated machines, each in a clone of HEAD; a difference in reports/ fails. ``-- --list``."""
     session.install("-e", ".[test]" if "--tests" in session.posargs else ".")
     session.run("python", "-m", "machines", *session.posargs)
+
+
+@nox.session
+def models(session: nox.Session) -> None:
+    """Every variant on tiny real models, from attach to deployment; reports/models.md. Fails if a step fails."""
+    session.install("-e", ".")
+    session.run("python", "-m", "models", *session.posargs)
 
 
 @nox.session

@@ -14,6 +14,9 @@ from refs.settings import Settings
 from refs.subject import AS_IS, Subject, View
 from refs.transcriptions.transcription import RESIDUAL, Transcription
 
+WEIGHTS_ONLY = ("references", "params", "init", "gradients", "forward", "influence", "trajectory")
+"""The checks of a reference built as one weight in float32 or wider: it cannot say how a low-rank path rounds."""
+
 
 class EffectiveLayer(nn.Module):
     """y = x W_eff^T + b_eff, computed in at least float32; trainable tensors are parameters, the others buffers."""

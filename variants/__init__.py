@@ -16,7 +16,7 @@ from variants.lora import LoRAConfig
 from variants.pissa import PiSSAConfig
 from variants.registry import VARIANTS, by_name, config_for
 from variants.road import ROADConfig
-from variants.runtime.attach import attach, detach
+from variants.runtime.attach import attach, detach, merge_and_detach
 from variants.runtime.checkpoint import load, save
 from variants.runtime.errors import AdapterError
 from variants.runtime.merge import merge, unmerge
@@ -51,6 +51,7 @@ __all__ = [
     "import_peft",
     "load",
     "merge",
+    "merge_and_detach",
     "save",
     "unmerge",
 ]

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from variants.options import documented, option
 from variants.runtime.calibrate import Moments, Statistic
+from variants.runtime.layers.kinds import sizes_of
 from variants.runtime.spec import TensorSpec
 from variants.svd_family import Factors, MeanAbs, SVDAdapter, SVDConfig, gain
 
@@ -67,7 +68,7 @@ class AntiPaSTO(SVDAdapter):
 
     @classmethod
     def statistic(cls, config: AntiPaSTOConfig, layer: nn.Module) -> Statistic:
-        return MeanAbs(layer) if config.act_pool == "mean_abs" else Moments(layer.in_features)  # type: ignore[arg-type]
+        return MeanAbs(layer) if config.act_pool == "mean_abs" else Moments(sizes_of(layer)[0])
 
     def factors(self, W: Tensor, statistic: Any) -> Factors:
         if self.config.act_pool != "rms":  # asked for: without data it would silently do nothing

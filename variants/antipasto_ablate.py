@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from variants.options import documented, option
 from variants.runtime.calibrate import Moments, Statistic
+from variants.runtime.layers.kinds import sizes_of
 from variants.runtime.numerics.products import plus_product
 from variants.runtime.spec import TensorSpec
 from variants.svd_family import Factors, SVDAdapter, SVDConfig, oriented
@@ -104,7 +105,7 @@ class AntiPaSTOAblate(SVDAdapter):
 
     @classmethod
     def statistic(cls, config: AntiPaSTOAblateConfig, layer: nn.Module) -> Statistic | None:
-        return Moments(layer.in_features) if config.cov_orient else None  # type: ignore[arg-type]
+        return Moments(sizes_of(layer)[0]) if config.cov_orient else None
 
     def factors(self, W: Tensor, statistic: Any) -> Factors:
         if not self.config.cov_orient:

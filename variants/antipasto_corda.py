@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from variants.options import documented, option
 from variants.runtime.calibrate import Moments, Statistic
+from variants.runtime.layers.kinds import sizes_of
 from variants.runtime.spec import TensorSpec
 from variants.svd_family import Factors, SVDAdapter, SVDConfig, gain, oriented
 
@@ -69,7 +70,7 @@ class AntiPaSTOCorDA(SVDAdapter):
 
     @classmethod
     def statistic(cls, config: AntiPaSTOCorDAConfig, layer: nn.Module) -> Statistic:
-        return Moments(layer.in_features)  # type: ignore[arg-type]
+        return Moments(sizes_of(layer)[0])
 
     def factors(self, W: Tensor, statistic: Any) -> Factors:
         self.require_rows(statistic)

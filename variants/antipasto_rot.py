@@ -13,7 +13,8 @@ Computed from the right: R_v turns the r coordinates Vh x, never Vh itself. In b
 ``angles_v`` and ``angles_u``: (r / block_size, block_size (block_size - 1) / 2) hold p, the upper triangle row by row.
 R(-coeff) is the inverse of R(coeff); coeff = 0 is the base model. The bound holds for each entry of X: in blocks of 2
 no angle exceeds max_rotation_angle, in blocks of 4 one can (1.10 rad for 0.5).
-With calibration inputs the r directions are those of the largest ``S_i mean|x Vh_i^T|``, see ``svd_family``.
+With calibration inputs the r directions are those of the largest ``S_i mean|x Vh_i^T|``, see ``svd_family``; by
+``selection`` those that pairs of chosen and rejected answers tell apart, see ``answers``.
 
 What the originals have besides: ``rotate_basis`` shared turns both bases by the one ``angles_v`` (R_u = R_v);
 ``rotation`` matrix_exp takes R = exp(2 X); ``use_delta_s`` False leaves S alone, and there is no delta.
@@ -34,14 +35,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from variants.answers import Answers
 from variants.options import documented, option
 from variants.runtime.calibrate import Statistic
 from variants.runtime.spec import Initial, TensorSpec
-from variants.svd_family import MeanAbs, SVDAdapter, SVDConfig
+from variants.svd_family import Factors, MeanAbs, SVDAdapter, SVDConfig
 
 ROTATED: dict[str, tuple[str, ...]] = {
     "V": ("angles_v",),
@@ -105,6 +108,14 @@ class AntiPaSTORotConfig(SVDConfig):
         paper="the code of that name",
         change="take an original's to continue what it has trained, or to start as it starts",
     )
+    selection: str = option(
+        "strongest",
+        "how calibration inputs choose the r directions",
+        range="strongest, score_l1_trip, polarity_interleave",
+        symbol="U, S, Vh",
+        paper="dimension selection, in antipasto3",
+        change="take one of the last two, which need calibration, if its rows are pairs of chosen and rejected answers",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,6 +123,9 @@ class AntiPaSTORotConfig(SVDConfig):
         self.require_choice("rotation", self.rotation, ("cayley", "matrix_exp"))
         self.require_flag("use_delta_s", self.use_delta_s)
         self.require_choice("convention", self.convention, tuple(STARTS))
+        self.require_choice("selection", self.selection, ("strongest", "score_l1_trip", "polarity_interleave"))
+        even = self.selection != "polarity_interleave" or self.r % 2 == 0
+        self.require(even, "r", self.r, "an even number (polarity_interleave lays directions out in pairs)")
         size = self.block_size
         self.require(type(size) is int and size >= 2, "block_size", size, "an integer of at least 2")
         if self.rotate_basis != "none":
@@ -180,7 +194,15 @@ class AntiPaSTORot(SVDAdapter):
 
     @classmethod
     def statistic(cls, config: AntiPaSTORotConfig, layer: nn.Module) -> Statistic:
-        return MeanAbs(layer)
+        return MeanAbs(layer) if config.selection == "strongest" else Answers(layer)
+
+    def factors(self, W: Tensor, statistic: Any) -> Factors:
+        if self.config.selection == "strongest":
+            return super().factors(W, statistic)
+        self.require_rows(statistic)  # asked for: without pairs of answers it would silently do nothing
+        kept = statistic.selected(self.config.r, self.config.selection == "polarity_interleave")
+        U, S, Vh = statistic.svd
+        return U[:, kept], S[kept], Vh[kept]
 
     def core(self, h: Tensor) -> Tensor:
         if "angles_v" in self.config.rotated:

@@ -31,6 +31,7 @@ from variants.options import documented, option
 from variants.runtime.calibrate import Moments
 from variants.runtime.config import LowRankConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.kinds import sizes_of
 from variants.runtime.numerics.krylov import top_eigh
 from variants.runtime.spec import TensorSpec
 
@@ -168,5 +169,4 @@ def _with_rank(config: EVAConfig, rank: int) -> EVAConfig:
 
 
 def _d_in(layer: nn.Module) -> int:
-    d_in: int = layer.in_features  # type: ignore[assignment]
-    return d_in
+    return sizes_of(layer)[0]

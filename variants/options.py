@@ -7,6 +7,8 @@ into the class's docstring: ``help(LoRAConfig)`` shows it. ``docs/variants/`` is
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -74,6 +76,36 @@ def default_of(field: dataclasses.Field[Any]) -> str:
     if field.default_factory is not dataclasses.MISSING:
         return f"{field.default_factory.__name__}()"  # type: ignore[attr-defined]
     return repr(field.default)
+
+
+IN_PEFT = {
+    "use_dora": "use DoRAConfig",
+    "target_modules": "write targets=Targets(include=...)",
+    "exclude_modules": "write targets=Targets(exclude=...)",
+    "layers_to_transform": "write targets=Targets(layers=...)",
+    "feedforward_modules": "attach IA3FFConfig to these layers, and IA3Config to the others",
+    "modules_to_save": "pass it to attach(model, config, modules_to_save=...)",
+    "fan_in_fan_out": "leave it out: it follows from the layer's class",
+    "task_type": "leave it out: no model is wrapped",
+    "inference_mode": "leave it out: call model.eval()",
+    "rank_pattern": "attach several configs to disjoint targets; import_peft reads files that have it",
+    "alpha_pattern": "attach several configs to disjoint targets; import_peft reads files that have it",
+    "target_parameters": "there is no counterpart: adapters go on linear layers",
+    "bias": "there is no counterpart: the base's biases stay frozen",
+}
+"""Arguments of peft's configs that no single option here stands for, and what to do in their place."""
+
+
+def advice(config: type, unknown: str) -> str:
+    """What to write in place of an option that this config does not have: peft's name for one, or a misspelt one."""
+    own = options_of(config)
+    for name, (each, _) in own.items():
+        if unknown in re.findall(r"[a-z_A-Z]+", each.peft.partition(":")[0].rpartition(".")[2]) and name != "targets":
+            return f"Did you mean {name}? That is what peft calls {unknown}."
+    if unknown in IN_PEFT:
+        return f"peft has {unknown}; here {IN_PEFT[unknown]}."
+    near = difflib.get_close_matches(unknown, own, n=1)
+    return f"Did you mean {near[0]}?" if near else f"See help({config.__name__})."
 
 
 def documented(config: type[T]) -> type[T]:

@@ -68,13 +68,4 @@ def variant_for(config: AdapterConfig) -> type[Adapter]:
 
 def config_for(name: str, **options: Any) -> AdapterConfig:
     """A config by the variant's name: ``config_for("lora", r=4, alpha=8)``."""
-    variant = by_name(name)
-    try:
-        return variant.Config(**options)
-    except TypeError as error:
-        raise AdapterError(
-            got=f"options {sorted(options)}",
-            want="options among " + ", ".join(variant.Config.__dataclass_fields__),
-            where=f"config of {name}",
-            fix=str(error),
-        ) from None
+    return by_name(name).Config(**options)

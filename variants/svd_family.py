@@ -31,6 +31,7 @@ from variants.runtime.adapter import Adapter
 from variants.runtime.calibrate import Moments
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.kinds import is_conv1d
 from variants.runtime.numerics.krylov import top_svd
 from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
@@ -90,7 +91,7 @@ class SVDAdapter(Adapter):
 
     def check_layer(self, layer: nn.Module) -> None:
         self.require_float_weight(layer)
-        if not isinstance(layer, nn.Linear):
+        if not (isinstance(layer, nn.Linear) or is_conv1d(layer)):
             raise AdapterError(
                 got=f"a {type(layer).__name__}",
                 want="an nn.Linear (the method replaces its weight)",

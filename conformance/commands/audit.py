@@ -25,6 +25,7 @@ def add_to(commands: Commands) -> None:
         "--out", type=Path, default=WORK / "reports", help="where the cards go (default .conformance/reports)"
     )
     parser.add_argument("--online", action="store_true", help="also follow the references' links")
+    parser.add_argument("--json", action="store_true", help="print verdicts and findings as plain data, not as a table")
     add_limit(parser)
     add_entries(parser)
     parser.set_defaults(command=run)
@@ -34,6 +35,10 @@ def run(options: argparse.Namespace) -> int:
     """Check the request, have the cases run while torch is imported here, judge, write or print."""
     if options.changed_since is not None and (options.variants or options.case is not None):
         raise BadRequest("--changed-since: got names or a case, too; want one of the two. Leave one out.")
+    if options.json and options.case is not None:
+        raise BadRequest(
+            "--json: got --case, too; want one of the two. `conformance explain CASE --json` has its data."
+        )
     _check(options)
     change = change_since(options)
     if change is not None and not change.everything:
@@ -89,5 +94,12 @@ def _audit(options: argparse.Namespace) -> int:
     shown = report.judged(entries, found)
     with held():
         report.write(options.out, report.render(shown))
-    report.print_table(shown, options.out)
+    if options.json:
+        import json
+
+        from conformance.reporting.cards import results
+
+        print(json.dumps(results(shown), indent=2, sort_keys=True))
+    else:
+        report.print_table(shown, options.out)
     return max(report.status(shown), online)

@@ -108,7 +108,12 @@ class Edits:
                     last = inner.elts[-1]
                     lines = text.splitlines(keepends=True)
                     row, column = (last.end_lineno or 0) - 1, last.end_col_offset or 0
-                    lines[row] = lines[row][:column] + f', "{element}"' + lines[row][column:]
+                    alone = lines[row].strip() == f"{ast.unparse(last)},".replace("'", '"')
+                    indent = lines[row][: len(lines[row]) - len(lines[row].lstrip())]
+                    if alone:
+                        lines.insert(row + 1, f'{indent}"{element}",\n')
+                    else:
+                        lines[row] = lines[row][:column] + f', "{element}"' + lines[row][column:]
                     self.changed[file] = "".join(lines)
                     return
         raise BadRequest(f"new: got no section {section!r} in {variable} of {file}, want one. Restore the file.")

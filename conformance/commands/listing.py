@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from conformance.commands.options import Commands, add_entries
 from conformance.planning.names import READING, require_check, require_variants
@@ -18,6 +19,7 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help="print the ids of its planned cases")
     parser.add_argument("--check", metavar="CHECK", help="only the cases of this check")
+    parser.add_argument("--json", action="store_true", help="print plain data")
     add_entries(parser)
     parser.set_defaults(command=run)
 
@@ -32,21 +34,28 @@ def run(options: argparse.Namespace) -> int:
         known = own_names()
         require_variants(options.variants, [name for name, _ in known])
         if not options.variants and options.check is None:
-            _print(known)
+            _print(known, options.json)
             return 0
     from conformance.planning.select import entries_at, plan_for
 
     entries = entries_at(options.entries)
     if not options.variants and options.check is None:
-        _print([(entry.name, entry.location) for entry in entries])
+        _print([(entry.name, entry.location) for entry in entries], options.json)
         return 0
-    for planned in plan_for(options.variants, entries):
-        if options.check in (None, planned.case.check):
-            print(planned.case.id)
+    asked = [p for p in plan_for(options.variants, entries) if options.check in (None, p.case.check)]
+    if options.json:
+        keys = ("variant", "reference", "check", "probe")
+        print(json.dumps([{"id": p.case.id, **{key: getattr(p.case, key) for key in keys}} for p in asked], indent=2))
+        return 0
+    for planned in asked:
+        print(planned.case.id)
     return 0
 
 
-def _print(rows: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> None:
+def _print(rows: list[tuple[str, str]] | tuple[tuple[str, str], ...], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([{"name": name, "location": place} for name, place in rows], indent=2))
+        return
     width = max((len(name) for name, _ in rows), default=0)
     for name, place in rows:
         print(f"{name:{max(width, 12)}} {place}")

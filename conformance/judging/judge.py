@@ -12,6 +12,11 @@ LOCK = "references"
 """The check that compares a reference with the lock."""
 WITNESS = "closed:"
 """What the id of a closed form starts with."""
+FORM = ("shape", "dtype", "numbers that are not finite")
+"""Aspects of a tensor that are not its values."""
+UNDECIDED = (
+    "it differs from a reference that is wrong about the same quantity elsewhere, and no closed form can be asked here"
+)
 NEEDED = (LOCK, "params", "init", "gradients", "low_precision", "forward", "influence", "trajectory")
 """A variant is CORRECT only if each of these checks, and every other that is asked of it, agreed at least once: absence
 of difference is no proof."""
@@ -93,8 +98,8 @@ def _judge_one(
                 unproven.append((case.id, "it differs from a reference that is not the locked one"))
             else:
                 buggy.append(Decided(case, finding))
-    buggy, more = _without_a_witness(buggy, faults, cases, witnesses)
-    faults += more
+    buggy, undecided = _without_a_witness(buggy, faults, cases, witnesses)
+    unproven += [(d.case.id, UNDECIDED) for d in undecided]
     agreed = {c.check for c in cases if c.id in findings and _proves(findings[c.id])}
     if cases:
         asked = dict.fromkeys([*needed, *(case.check for case in cases)])
@@ -115,26 +120,32 @@ def _judge_one(
 def _without_a_witness(
     buggy: list[Decided], faults: list[Decided], cases: list[Case], witnesses: set[str]
 ) -> tuple[list[Decided], list[Decided]]:
-    """The differences left to the variant, and those that are the reference's though no closed form was asked there.
+    """The differences that are the variant's, and those of which nothing can be said.
 
-    A closed form cannot be asked where dropout draws, or where the reference divides 0 by 0. What it convicted a
-    reference of elsewhere in the same check explains the same quantities there, unless some closed form differs from
-    the variant in that check.
+    A closed form cannot be asked where dropout draws, or where the reference divides 0 by 0. Where it found a reference
+    wrong about exactly these quantities elsewhere in the same check, a difference from that reference is no evidence
+    against the variant there, and none for it: the case proves nothing. Where some closed form differs from the variant
+    in that check, the difference is the variant's.
     """
     asked = {(case.check, case.probe) for case in cases if case.reference in witnesses}
     blamed = {d.case.check for d in buggy if d.case.reference in witnesses}
-    convicted: dict[tuple[str, str], set[str]] = {}
+    wrong: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for d in faults:
         if d.finding.fault is not Fault.REFERENCE:
-            convicted.setdefault((d.case.reference, d.case.check), set()).update(_about(d.finding.differing))
-    explained = [
+            wrong.setdefault((d.case.reference, d.case.check), set()).update(_quantities(d.finding))
+    undecided = [
         d
         for d in buggy
         if (d.case.check, d.case.probe) not in asked
         and d.case.check not in blamed
-        and _about(d.finding.differing) <= convicted.get((d.case.reference, d.case.check), set())
+        and _quantities(d.finding) <= wrong.get((d.case.reference, d.case.check), set())
     ]
-    return [d for d in buggy if d not in explained], explained
+    return [d for d in buggy if d not in undecided], undecided
+
+
+def _quantities(finding: Finding) -> set[tuple[str, str]]:
+    """What differs, by name, values apart from the form: under dropout a value is a mean over masks."""
+    return {(thing.name, thing.aspect if thing.aspect in FORM else "") for thing in finding.differing}
 
 
 def _drifted(cases: list[Case], evidence: Mapping[str, Finding]) -> set[str]:

@@ -90,8 +90,6 @@ class Finding:
     severity: Severity = Severity.MUST_FIX
     facts: Facts | None = None
     """What the check states for the card."""
-    at_fault: str = ""
-    """What the reference does wrong, in words, where the check saw it and it is no matter of rounding."""
     asked: tuple[Compared, ...] = ()
     """Everything that was compared in this case."""
     differing: tuple[Compared, ...] = ()
@@ -100,6 +98,8 @@ class Finding:
     """Numbers that are NaN on both sides at the same place, and so were not compared."""
     exact_bound: bool = False
     """``limit`` is what exact arithmetic allows: an error near it is no narrow escape."""
+    at_fault: str = ""
+    """What the reference does wrong, in words, where the check saw it and it is no matter of rounding."""
 
     def __post_init__(self) -> None:
         if self.outcome is Outcome.DIFFER and not self.differing:

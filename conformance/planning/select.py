@@ -24,6 +24,8 @@ OWN_NAMES = "subjects.own.names:listed"
 """The same names with the places of their code, without an import of the variants."""
 OWN_NEW = "subjects.own.new_variant:new_variant"
 """What writes the files of another one."""
+OWN_WRITTEN = "subjects.own.snippet:written"
+"""What writes a user's code that attaches one of these."""
 LOCK = "references"
 """The check that compares a reference with the lock."""
 
@@ -37,6 +39,12 @@ def own_names() -> tuple[tuple[str, str], ...]:
 def own_new_variant(name: str, class_name: str | None) -> tuple[tuple[str, ...], str]:
     """Write the files of a new variant of this repository: their names, and what to do next."""
     written: tuple[tuple[str, ...], str] = _at(OWN_NEW)(name, class_name)
+    return written
+
+
+def own_written(subject: Any) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """A user's imports and lines that put an adapter of this repository on ``ours``; None for foreign subjects."""
+    written: tuple[tuple[str, ...], tuple[str, ...]] | None = _at(OWN_WRITTEN)(subject)
     return written
 
 
@@ -64,6 +72,15 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
         raise BadRequest(f"--entries: got a {type(entries).__name__} at {place!r}, {want}. Wrap it in a tuple.")
     require_names([entry.name for entry in entries], place)
     return entries
+
+
+def library_at(place: str | None) -> str:
+    """The name of the library at ``MODULE:ATTRIBUTE``, after ``entries_at`` took it; of a bare tuple the package's."""
+    from conformance.nouns.entry import Library
+
+    place = OWN if place is None else place
+    found = _at(place)
+    return found.name if isinstance(found, Library) else place.partition(":")[0].split(".")[0]
 
 
 def choose(names: Sequence[str], entries: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -31,6 +31,12 @@ class Row:
         """The text, with the number of cases if there are several."""
         return counted(len(self.cases), self.text)
 
+    @property
+    def command(self) -> str:
+        """What shows it again: its case, or the whole variant where what is missing is no case."""
+        case = f" --case '{self.case}'" if self.case.count("/") >= 3 else ""
+        return f"conformance audit {self.variant}{case}"
+
 
 def counted(n: int, text: str) -> str:
     """A finding's text with its number of cases in front, if there are several."""

@@ -32,9 +32,30 @@ F = TypeVar("F", bound=Facts)
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("references", ("references",)),
     ("params", ("params", "influence", "refusals")),
-    ("init", ("init", "data_init", "reconstruction", "ranks", "shared_inputs", "gradients")),
+    (
+        "init",
+        (
+            "init",
+            "data_init",
+            "reconstruction",
+            "ranks",
+            "shared_inputs",
+            "gradients",
+        ),
+    ),
     ("dtype", ("low_precision",)),
-    ("forward", ("forward", "steering", "contraction", "orthogonality", "chirality", "penalty", "pairing")),
+    (
+        "forward",
+        (
+            "forward",
+            "steering",
+            "contraction",
+            "orthogonality",
+            "chirality",
+            "penalty",
+            "pairing",
+        ),
+    ),
     ("training", ("trajectory",)),
     ("lifecycle", ("detach", "checkpoint", "merge", "coexistence")),
     ("use", ("quantised", "execution_modes", "exchange")),

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from refs.calibration import whole
 from refs.reference import Transcribed
 from refs.settings import Settings
 from refs.subject import AS_IS, NEGATED, Subject, View
@@ -53,6 +54,11 @@ def _within_two_sigma(*shape: int) -> Tensor:
 def _build_antipasto3(layer: nn.Linear, settings: Settings) -> Subject:
     """Their layer has no bias, so that of ``layer`` is added as it is."""
     basis = _option(settings, "rotate_basis")
+    selection, indices = settings.option("selection", "strongest"), None
+    if selection != "strongest":
+        rows, _ = whole(settings.option("calibration", "rows"), layer.in_features, torch.float64)
+        W = layer.weight.detach().float()
+        indices = antipasto3.chosen(W, rows, settings.r, selection == "polarity_interleave")
     config = antipasto3.Config(
         settings.r,
         _option(settings, "block_size"),
@@ -60,6 +66,7 @@ def _build_antipasto3(layer: nn.Linear, settings: Settings) -> Subject:
         {"shared": "both"}.get(basis, basis),
         _option(settings, "max_rotation_angle"),
         _option(settings, "use_delta_s"),
+        indices,
     )
 
     def with_bias(t: Mapping[str, Tensor], W: Tensor, bias: Tensor | None, c: Any) -> tuple[Tensor, Tensor | None]:
@@ -83,7 +90,8 @@ def _build_antipasto3(layer: nn.Linear, settings: Settings) -> Subject:
 
 
 def _is_antipasto3(settings: Settings) -> bool:
-    chosen = settings.option("rotation", "cayley") != "cayley" or settings.option("calibration", None) is not None
+    by_size = settings.option("selection", "strongest") == "strongest" and "calibration" in dict(settings.options)
+    chosen = settings.option("rotation", "cayley") != "cayley" or by_size
     turned = _option(settings, "rotate_basis") in ("V", "U", "shared")
     return turned and not chosen and _speaks_of(settings, "antipasto3")
 
@@ -135,7 +143,7 @@ ANTIPASTO3 = Transcribed(
     "authors:antipasto3",
     _build_antipasto3,
     "transcriptions/antipasto3.py",
-    antipasto3.TRANSCRIPTION.variants,
+    (*antipasto3.TRANSCRIPTION.variants, "antipasto3_dim_selection"),
     "W_eff = W_res + U' diag(S + alpha delta) Vh',  Vh' = R^T Vh and / or U' = U R,  R = R(alpha theta)\n"
     "in antipasto_rot's terms coeff = alpha and p = -theta; the bias, which their layer has not, is added as it is;\n"
     "W_res is compared as it is before they round it to bfloat16",

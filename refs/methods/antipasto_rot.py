@@ -108,6 +108,7 @@ def _build(layer: nn.Linear, settings: Settings) -> Subject:
 def _is_of_lora_lite(settings: Settings) -> bool:
     """Its layer has no coefficient, no shared angles and one convention."""
     own = {"coeff": 1.0, "rotation": "cayley", "use_delta_s": True, "convention": "lora_lite"}
+    own |= {"selection": "strongest"}
     plain = all(settings.option(name, value) == value for name, value in own.items())
     return plain and settings.option("rotate_basis", "V") != "shared"
 

@@ -17,7 +17,7 @@ from refs.methods import lora
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
 from refs.subject import Host, Subject
-from refs.transcribed import build_transcribed
+from refs.transcribed import WEIGHTS_ONLY, build_transcribed
 from refs.transcriptions import eva as authors
 from refs.transcriptions import lora as authors_lora
 
@@ -226,7 +226,7 @@ METHOD = Method(
             "A = the leading directions of a centred incremental decomposition over the batches, B = 0",
             options=ONE_LAYER,
             covers=lambda settings: not settings.option("rslora", False) and not settings.option("dropout", 0.0),
-            checks=(*lora.WEIGHTS_ONLY, "ranks", "shared_inputs"),
+            checks=(*WEIGHTS_ONLY, "ranks", "shared_inputs"),
             ranks=_ranks_of_authors,
             starts=_starts_of_authors,
         ),

@@ -9,11 +9,10 @@ from typing import Any
 from torch import nn
 
 from refs.live import build_peft
-from refs.methods.lora import WEIGHTS_ONLY
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
 from refs.subject import FLAT, Subject
-from refs.transcribed import build_transcribed
+from refs.transcribed import WEIGHTS_ONLY, build_transcribed
 from refs.transcriptions import ia3 as authors
 
 NAMES = {"g": ("ia3_l.default", FLAT)}

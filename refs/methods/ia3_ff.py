@@ -8,10 +8,10 @@ from torch import nn
 
 from refs.live import build_peft
 from refs.methods import ia3
-from refs.methods.lora import WEIGHTS_ONLY
 from refs.reference import Array, ClosedForm, Live, Method, Transcribed
 from refs.settings import Settings
 from refs.subject import Subject
+from refs.transcribed import WEIGHTS_ONLY
 
 
 def _build(layer: nn.Linear, settings: Settings) -> Subject:

@@ -15,7 +15,7 @@ from refs.live import build_peft
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
 from refs.subject import AS_IS, Subject
-from refs.transcribed import build_transcribed
+from refs.transcribed import WEIGHTS_ONLY, build_transcribed
 from refs.transcriptions import lora as authors
 
 NAMES = {"A": ("lora_A.default.weight", AS_IS), "B": ("lora_B.default.weight", AS_IS)}
@@ -77,10 +77,6 @@ def _build_authors(layer: nn.Linear, settings: Settings) -> Subject:
 def _authors_have(settings: Settings) -> bool:
     plain = settings.option("init", "kaiming") == "kaiming" and not settings.option("rslora", False)
     return plain and not settings.option("dropout", 0.0)
-
-
-WEIGHTS_ONLY = ("references", "params", "init", "gradients", "forward", "influence", "trajectory")
-"""Not asked of a layer that is built as one weight in at least float32: how a low-rank path rounds."""
 
 
 def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from refs.methods import lora
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
 from refs.subject import Subject
-from refs.transcribed import build_transcribed
+from refs.transcribed import WEIGHTS_ONLY, build_transcribed
 from refs.transcriptions import pissa as authors
 
 NAMES = lora.NAMES
@@ -97,7 +97,7 @@ METHOD = Method(
             authors.TRANSCRIPTION.variants,
             "A = diag(sqrt(S_r / s)) Vh_r, B = U_r diag(sqrt(S_r / s)), W_res = W - s B A, y = x (W_res + s B A)^T + b",
             covers=lambda settings: not settings.option("dropout", 0.0),
-            checks=lora.WEIGHTS_ONLY,
+            checks=WEIGHTS_ONLY,
         ),
         ClosedForm("closed:pissa", _effective, "W' = W_res + s B A, b' = b", pullback=lora._pullback),
     ),

@@ -9,11 +9,10 @@ from torch import nn
 
 from refs.adjoints.layerwise import pairs
 from refs.live import build_peft
-from refs.methods.lora import WEIGHTS_ONLY
 from refs.reference import Array, Author, ClosedForm, Live, Method, Paper, Transcribed
 from refs.settings import Settings
 from refs.subject import AS_IS, FLAT, Subject, View
-from refs.transcribed import build_transcribed
+from refs.transcribed import WEIGHTS_ONLY, build_transcribed
 from refs.transcriptions import road as authors
 
 NAMES = {"theta": ("road_theta.default", AS_IS), "alpha": ("road_alpha.default", AS_IS)}

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from refs.golden_vectors import Vector
 from refs.subject import AS_IS, TRANSPOSED
+from refs.transcriptions.antipasto3_selection import polarity_interleave, score_l1_trip
 from refs.transcriptions.orthogonal import block_rotation
 from refs.transcriptions.svd_family import kept, product
 from refs.transcriptions.transcription import Transcription
@@ -89,6 +90,18 @@ def initial(W: Tensor, config: Config, inputs: Tensor | None = None, mask: Tenso
     size = min(config.block_size, rank)
     factors = kept(W, config.indices or range(rank - rank % size))
     return {**factors, "W_res": factors["W_res"].to(torch.bfloat16).to(W.dtype)}
+
+
+def chosen(W: Tensor, inputs: Tensor, r: int, interleave: bool) -> tuple[int, ...]:
+    """Which triplets of W rows of chosen and rejected answers select, in order. ``inputs: (2 n, d_in)``.
+
+    Polarity has the sign that the decomposition of W, in its own dtype, gave each direction.
+    """
+    _, S, Vh = torch.linalg.svd(W, full_matrices=False)
+    S, Vh = S.to(inputs.dtype), Vh.to(inputs.dtype)
+    activations = inputs @ Vh.T
+    indices = score_l1_trip(S, activations, r)
+    return tuple(polarity_interleave(activations, indices) if interleave else indices)
 
 
 def _parts(tensors: Mapping[str, Tensor], W: Tensor, config: Config) -> dict[str, Tensor]:

@@ -67,7 +67,11 @@ def _of_the_originals(original: str, angles: str, delta: str) -> tuple[Deviation
             by_default=True,
             shows=("angles_?: *", "angles_? at t=0", "delta: *"),
         )
-        for probes in ("*-block_size=?", "*-block_size=?-[!c]*", "*-block_size=?-coeff=*")
+        for probes in (
+            "*-block_size=?",
+            "*-block_size=?-[!c]*",
+            "*-block_size=?-coeff=*",
+        )
     )
     return (
         *starts,
@@ -118,6 +122,8 @@ ROT = row(
         {"convention": "antipasto3"},
         {"convention": "antipasto3", "rotate_basis": "U"},
         {"convention": "antipasto_torch"},
+        {"calibration": "spikes", "convention": "antipasto3", "selection": "score_l1_trip"},
+        {"calibration": "spikes", "convention": "antipasto3", "selection": "polarity_interleave"},
     ),
     refused=sets(
         *_REFUSED,
@@ -125,6 +131,8 @@ ROT = row(
         {"block_size": 2, "rotation": "euler"},
         {"block_size": 2, "convention": "flax"},
         {"block_size": 2, "use_delta_s": "no"},
+        {"block_size": 2, "selection": "score_l1_trip"},
+        {"block_size": 2, "calibration": "rows", "selection": "trip"},
         {"block_size": 2, "rotate_basis": "W"},
         {"block_size": 2, "max_rotation_angle": 0.0},
     ),

@@ -7,7 +7,7 @@ from typing import Any
 
 import peft
 
-from tests.exchange.peft_side import FAMILIES, both_targets
+from tests.exchange.peft_side import ALL, both_targets
 
 Make = Callable[[str], peft.PeftConfig]
 
@@ -46,12 +46,12 @@ METHODS: dict[str, tuple[tuple[str, ...], Make]] = {
     ),
     "ia3": (
         ("ia3", "ia3_ff"),
-        lambda f: peft.IA3Config(target_modules=both_targets(f), feedforward_modules=list(FAMILIES[f][2])),
+        lambda f: peft.IA3Config(target_modules=both_targets(f), feedforward_modules=list(ALL[f][2])),
     ),
     "ia3-outputs": (("ia3",), lambda f: peft.IA3Config(target_modules=both_targets(f), feedforward_modules=[])),
     "ia3-inputs": (
         ("ia3_ff",),
-        lambda f: peft.IA3Config(target_modules=list(FAMILIES[f][2]), feedforward_modules=list(FAMILIES[f][2])),
+        lambda f: peft.IA3Config(target_modules=list(ALL[f][2]), feedforward_modules=list(ALL[f][2])),
     ),
     "hra": (("hra",), lambda f: peft.HRAConfig(r=4, target_modules=both_targets(f))),
     "hra-gram-schmidt": (

@@ -14,7 +14,7 @@ import peft
 import torch
 from torch import Tensor, nn
 
-from tests.runtime.models import bert, hidden, llama, qwen3
+from tests.runtime.models import bert, gpt2, hidden, llama, qwen3
 from variants import Targets
 
 Names = tuple[str, ...]
@@ -23,7 +23,10 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], Names, Names]] = {
     "qwen3": (qwen3, ("q_proj", "v_proj"), ("down_proj",)),
     "bert": (bert, ("query", "value"), ("intermediate.dense",)),
 }
-"""Builder, names in the attention and names in the feed-forward blocks. GPT-2's layers are Conv1D: see the refusals."""
+"""Builder, names in the attention and names in the feed-forward blocks."""
+CONV1D: dict[str, tuple[Callable[[], nn.Module], Names, Names]] = {"gpt2": (gpt2, ("c_attn",), ("mlp.c_proj",))}
+"""Families whose layers store their weights transposed, on which peft puts only some methods."""
+ALL = FAMILIES | CONV1D
 LIMITS = {torch.float64: 1e-12, torch.float32: 2e-5}
 """Largest error of an output relative to the largest output: sums in another order."""
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
@@ -33,12 +36,12 @@ LEAST_CHANGE = 1e-3
 
 def base_model(family: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     """The family's tiny model with random weights, in evaluation mode."""
-    return FAMILIES[family][0]().to(dtype).eval()
+    return ALL[family][0]().to(dtype).eval()
 
 
 def both_targets(family: str) -> list[str]:
     """Attention and feed-forward names, as peft takes them."""
-    return [*FAMILIES[family][1], *FAMILIES[family][2]]
+    return [*ALL[family][1], *ALL[family][2]]
 
 
 def as_targets(names: list[str] | Names) -> Targets:

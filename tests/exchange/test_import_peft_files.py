@@ -12,7 +12,7 @@ import pytest
 import transformers as hf
 from torch import nn
 
-from tests.exchange.peft_side import CONFIG, TENSORS, assert_same_outputs, change_fields, quiet, saved, trained_in_peft
+from tests.exchange.peft_side import CONFIG, TENSORS, assert_same_outputs, saved, trained_in_peft
 from tests.runtime.models import Mlp, gpt2, refused, small_config
 from variants import AdapterError, Targets, attach, import_peft
 
@@ -82,22 +82,8 @@ def test_other_model(base: nn.Module, tmp_path: Path) -> None:
         import_peft("llama", folder)  # type: ignore[arg-type]
 
 
-def test_conv1d(tmp_path: Path) -> None:
-    """Otherwise GPT-2's transposed weights would be taken for a linear layer's, or the refusal would not say why."""
-    model = gpt2()
-    with quiet():
-        peft.get_peft_model(copy.deepcopy(model), peft.LoraConfig(r=2, target_modules=["c_attn"])).save_pretrained(
-            str(tmp_path / "marked")
-        )
-    with refused(model, r"fan_in_fan_out=True \(weights stored as \(d_in, d_out\)\)"):
-        import_peft(model, tmp_path / "marked")
-    change_fields(tmp_path / "marked", fan_in_fan_out=False)
-    with refused(model, r"h\.0\.attn\.c_attn \(Conv1D\).* stored as \(d_in, d_out\).*; want linear layers"):
-        import_peft(model, tmp_path / "marked")
-
-
 def test_gpt2_without_its_conv1d(tmp_path: Path) -> None:
-    """The one linear layer of GPT-2, its tied head, is taken; otherwise the refusal above would be about the model."""
+    """Otherwise the one nn.Linear of GPT-2, its tied head, would be refused with its other layers."""
     base = gpt2().double().eval()
     want = trained_in_peft(base, peft.LoraConfig(r=2, target_modules=["lm_head"]), tmp_path)
     model = copy.deepcopy(base)

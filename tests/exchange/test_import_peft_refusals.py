@@ -38,7 +38,6 @@ def test_the_good_folder_is_taken(base: nn.Module, tmp_path: Path) -> None:
     [
         ({"bias": "lora_only"}, r"LORA with bias='lora_only' \(biases of the base that were trained\)"),
         ({"modules_to_save": ["score"]}, r"modules_to_save=\['score'\] \(whole modules beside the adapter\)"),
-        ({"fan_in_fan_out": True}, "fan_in_fan_out=True"),
         ({"lora_bias": True}, "lora_bias=True"),
         ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication"),
         ({"trainable_token_indices": [1, 2]}, "trainable_token_indices"),

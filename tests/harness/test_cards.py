@@ -38,7 +38,8 @@ MEASURED = re.compile(
     re.VERBOSE,
 )
 STATED = re.compile(
-    r"```.*?```|Closed form: `[^`]*`|limit 1e-12 relative|step of (1e-3|0\.001)|at most 1e-05",
+    r"```.*?```|Closed form: `[^`]*`|limit 1e-12 relative|step of (1e-3|0\.001)|at most 1e-05"
+    r"|between 1e-\d+ and 1e-\d+",
     re.DOTALL | re.MULTILINE,
 )
 """Formulas, limits, steps and bands that the text states, which nobody measured."""

@@ -21,6 +21,8 @@ from conformance.nouns.facts import (
     LockFacts,
     ParamsFacts,
     Pinned,
+    RoundingFacts,
+    SenseFacts,
     SidePair,
     StepFacts,
     SubspaceFacts,
@@ -67,6 +69,8 @@ FACTS: tuple[Facts | None, ...] = (
     StepFacts("bf16", "default", "32 -> 16", (SidePair("A", "survives", "lost"),)),
     SubspaceFacts("gap", "at most 1e-05", "between 0.01 and 0.1"),
     BasisFacts("at most 1e-05"),
+    RoundingFacts("between 1e-4 and 1e-3"),
+    SenseFacts((SidePair("angles_v", "row 0 of Vh turns towards row 1", "row 0 of Vh turns away from row 1"),)),
     Answer(Use.REFUSES, "AdapterError: no", "a plain layer"),
 )
 
@@ -76,7 +80,12 @@ def test_what_is_written_is_read_back(tmp_path: Path, facts: Facts | None) -> No
     """A finding would change on its way through the file."""
     full = Finding(
         *(FORWARD.id, Outcome.DIFFER, 7, "y", 1e-3, 2.5e-13, "[0, 1]", "1\n|2", "ü", True),
-        *(Fault.REFERENCE, Severity.NICE_TO_HAVE, facts, (Compared("y"), Compared("y", "dtype")), (Compared("y"),), 3),
+        *(Fault.REFERENCE, Severity.NICE_TO_HAVE, facts),
+        at_fault="it divides twice",
+        asked=(Compared("y"), Compared("y", "dtype")),
+        differing=(Compared("y"),),
+        nans=3,
+        exact_bound=True,
     )
     path = tmp_path / "evidence.jsonl"
     evidence.write(path, [full])

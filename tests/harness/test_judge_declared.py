@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.judging.judge import judge
-from conformance.nouns.finding import Compared, Fault, Finding, Outcome
+from conformance.nouns.finding import Case, Compared, Fault, Finding, Outcome
 from conformance.nouns.verdict import Label
 from tests.harness.world import FORWARD, NEEDED, PARAMS, PLAN, WIDE, WITNESS, agree, deviation, differ, sound, verdict
 
@@ -157,3 +157,32 @@ def test_a_check_with_nothing_but_faults_of_the_reference_is_not_proven() -> Non
     found = verdict(sound(*faulty))
     assert found.label is Label.UNPROVEN
     assert ("forward", "no case of this check agreed") in found.unproven
+
+
+DROPPED = Case("gate", "peft:gate", "forward", "dropout")
+"""A case in which no closed form can be asked."""
+
+
+@pytest.mark.parametrize(
+    ("differs", "witness", "label"),
+    [
+        ("output", agree(WITNESS), Label.UNPROVEN),
+        ("gradient of x", agree(WITNESS), Label.BUGGY),
+        ("output", differ(WITNESS), Label.BUGGY),
+    ],
+)
+def test_a_reference_that_is_wrong_elsewhere(differs: str, witness: Finding, label: Label) -> None:
+    """What the reference gets wrong in one case would excuse the variant's own fault in another, or be blamed on it."""
+    other = differ(DROPPED, differing=(Compared(differs),), what=differs)
+    evidence = {**sound(differ(FORWARD), witness), DROPPED.id: other}
+    found = verdict(evidence, plan=[*PLAN, DROPPED])
+    assert found.label is label
+    assert (DROPPED in [d.case for d in found.buggy]) is (label is Label.BUGGY)
+
+
+def test_another_aspect_of_what_the_reference_gets_wrong_is_the_variants() -> None:
+    """A reference that gives an output of the wrong shape somewhere would excuse wrong numbers under dropout."""
+    shape = (Compared("output", "shape"),)
+    other = differ(DROPPED, differing=(Compared("output"),))
+    found = verdict({**sound(differ(FORWARD, differing=shape)), DROPPED.id: other}, plan=[*PLAN, DROPPED])
+    assert (found.label, [d.case for d in found.buggy]) == (Label.BUGGY, [DROPPED])

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from refs import lock
-from refs.lock import Drift, make_lock, read_lock, sha, source_of
+from refs.lock import Drift, read_lock, sha, source_of
+from refs.locking import make_lock
 from refs.reference import Live
 from refs.registry import METHODS
 
@@ -151,7 +152,7 @@ def test_nothing_is_imported_to_look(package: Path) -> None:
 def test_the_committed_lock_is_that_of_the_installed_references() -> None:
     """The lock file would be out of date, or hold what nobody refers to."""
     # In a process of its own: what is seen to run does not depend on what ran before.
-    told = "import json; from refs.lock import current; print(json.dumps(current()))"
+    told = "import json; from refs.locking import current; print(json.dumps(current()))"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == read_lock()
 

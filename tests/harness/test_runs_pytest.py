@@ -90,21 +90,21 @@ def test_what_arrived_before_the_limit_is_judged(tmp_path: Path, toy_findings: d
     """A run that is ended by force would lose what it measured, or the rest pass for asked."""
     file = tmp_path / "e.jsonl"
     plan = [planned.case.id for planned in make_plan(toys.ONE)]
-    rows = [{"evidence": evidence.FORMAT}, {"plan": plan}, *(toy_findings[case].to_json() for case in plan[:-1])]
+    rows = [evidence.header("n"), {"plan": plan}, *(toy_findings[case].to_json() for case in plan[:-1])]
     half = '{"case": "so'
     stream_of(file).write_text("".join(json.dumps(row) + "\n" for row in rows) + half)
-    found = _arrived(file, Deadline(5))
+    found = _arrived(file, "n", Deadline(5))
     assert found.broken == ""
     assert {case: found.findings[case] for case in plan[:-1]} == {case: toy_findings[case] for case in plan[:-1]}
     assert found.findings[plan[-1]].got == "the run reached its limit of 5 minutes before this case"
     assert verdicts(toys.ONE, found)["sound"].label is Label.UNPROVEN
-    assert evidence.read(file) == found
+    assert evidence.read(file, "n") == found
 
 
 def test_a_run_that_was_ended_before_it_had_a_plan(tmp_path: Path) -> None:
     """It would be a run of which nothing was asked."""
     file = tmp_path / "e.jsonl"
-    assert _arrived(file, Deadline(5)).broken == "the run reached its limit of 5 minutes before the first case"
+    assert _arrived(file, "n", Deadline(5)).broken == "the run reached its limit of 5 minutes before the first case"
 
 
 def test_a_run_ends_at_its_limit(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_bad_option_is_refused_by_name(name: str, options: dict[str, Any], field
 
 def test_unknown_option_lists_the_known_ones() -> None:
     """Otherwise a misspelt option would be a bare TypeError that does not say what is offered."""
-    with pytest.raises(AdapterError, match=r"config of lora: got options \['rank'\]; want .*alpha"):
+    with pytest.raises(AdapterError, match=r"LoRAConfig: got the option rank; want .*alpha"):
         config_for("lora", rank=4)
 
 

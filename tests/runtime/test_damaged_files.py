@@ -162,7 +162,9 @@ def test_not_a_safetensors_file(contents: bytes | None, base: nn.Module, tmp_pat
     path = tmp_path / "other"
     if contents is not None:
         path.write_bytes(contents)
-    with refused(base, f"load {path}: got .*; want a readable safetensors file"):
+    with refused(
+        base, f"load {path}: got .*; want {'an adapter' if contents is None else 'a readable safetensors file'}"
+    ):
         load(base, path)
     with refused(base, "want a readable safetensors file"):
         load(base, tmp_path)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.runtime.models import NAMES, Mlp, bert, gpt2, llama, refused, small_config, snapshot
+from tests.runtime.models import NAMES, Mlp, bert, llama, refused, small_config, snapshot
 from variants import AdapterError, HRAConfig, IA3Config, IA3FFConfig, LoRAConfig, Targets, attach, detach
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
@@ -123,7 +123,6 @@ def test_interrupted_attach() -> None:
 @pytest.mark.parametrize(
     ("build", "config", "message"),
     [
-        (gpt2, LoRAConfig(), "no target .*Conv1D"),
         (llama, LoRAConfig(targets=Targets(include=("qproj",))), "no target .*q_proj"),
         (llama, LoRAConfig(targets=Targets(layers=(9,))), "2 numbered blocks"),
         (Mlp, "lora", "got a str; want one of LoRAConfig"),

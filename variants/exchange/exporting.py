@@ -14,6 +14,8 @@ from variants.exchange.method import Part
 from variants.exchange.registry import by_variant
 from variants.runtime.adapter import Adapter
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.kinds import is_conv1d
+from variants.runtime.layers.wrapped import unwrapped
 from variants.runtime.state import Attachment, chosen
 
 PREFIX = "base_model.model."
@@ -32,6 +34,7 @@ def export_peft(model: nn.Module, dir: str | os.PathLike[str], name: str | Seque
     was. The format is that of peft 0.21 (``peft.utils.save_and_load``).
     """
     folder = as_path(dir, "export")
+    model = unwrapped(model)
     where = f"export {folder}"
     attachments = _chosen(model, name, where)
     methods = {by_variant(each.variant, where).peft_type: by_variant(each.variant, where) for each in attachments}
@@ -43,9 +46,18 @@ def export_peft(model: nn.Module, dir: str | os.PathLike[str], name: str | Seque
             where=where,
             fix="Export each into a folder of its own.",
         )
+    if kept := [name for each in attachments for name in each.kept]:
+        raise AdapterError(
+            got=f"an adapter that trains {kept[0]} whole",
+            want="one without modules_to_save",
+            where=where,
+            fix="Save it with save(), or attach without modules_to_save.",
+        )
     modules = plain_modules(model)
     present = {id(adapter): target for target, layer in modules for adapter in layer.children()}
     parts = tuple(_part(each, present, where) for each in attachments)
+    if not method.conv1d:
+        _refuse_conv1d(model, parts, where)
     tensors = {
         f"{PREFIX}{target}.{key}": tensor
         for part in parts
@@ -88,6 +100,17 @@ def _part(attachment: Attachment, present: dict[int, str], where: str) -> Part:
         )
     layers: dict[str, Adapter] = {present[id(adapter)]: adapter for adapter in attachment.layers.values()}
     return Part(attachment.variant, attachment.config, layers)
+
+
+def _refuse_conv1d(model: nn.Module, parts: tuple[Part, ...], where: str) -> None:
+    odd = [target for part in parts for target in part.layers if is_conv1d(model.get_submodule(target))]
+    if odd:
+        raise AdapterError(
+            got=f"{parts[0].variant.name} at {odd[0]}, a Conv1D",
+            want="layers that peft puts this method on",
+            where=where,
+            fix="Save it with save(), or merge it. From a Conv1D lora, dora, pissa, eva, ia3, ia3_ff can be exported.",
+        )
 
 
 def _require_values(tensors: dict[str, Tensor], where: str) -> None:

@@ -20,6 +20,8 @@ from variants.runtime.adapter import Adapter
 from variants.runtime.attach import build, detach, place
 from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.kinds import is_conv1d, is_linear_like, sizes_of
+from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.refuse import find_free_targets
 from variants.runtime.state import Attachment, weight_of
 from variants.runtime.targets import Targets
@@ -39,16 +41,17 @@ def import_peft(model: nn.Module, dir: str | os.PathLike[str], *, name: str | No
     and half precision in float32.) The adapter is trainable, whatever it was in peft.
 
     Raises ``AdapterError``: no such files or damaged ones, a pickle, a peft_type without a counterpart, settings that
-    cannot be honoured (all by name), target modules that are not in this model or not linear layers (transformers'
-    Conv1D is not one here), tensors that are missing, extra, misshapen or not finite, and all that ``attach`` refuses.
-    The model is then as it was. The format is that of peft 0.21 (``peft.utils.save_and_load``).
+    cannot be honoured (all by name), target modules that are not in this model or not linear layers (Conv1D only for
+    LORA and IA3, as in peft), tensors that are missing, extra, misshapen or not finite, and all that ``attach``
+    refuses. The model is then as it was. The format is that of peft 0.21 (``peft.utils.save_and_load``).
     """
     folder = as_path(dir, "import")
     where = f"import {folder}"
+    refuse_wrapped(model, where)
     fields, tensors = read(folder)
     method = by_peft_type(fields.get("peft_type"), where)
     settings = method.settings(fields, where)
-    targets = _targets(model, settings, fields.get("task_type"), where)
+    targets = _targets(model, method, settings, fields.get("task_type"), where)
     tensors = _without_base(model, tensors)
     dtype = _dtype(tensors, targets, where)
     drafts = _drafts(model, method, settings, targets, dtype, name, where)
@@ -57,7 +60,7 @@ def import_peft(model: nn.Module, dir: str | os.PathLike[str], *, name: str | No
     placed: list[Attachment] = []
     try:
         for draft, built in ready:
-            placed.append(place(model, draft.name, draft.variant, draft.config, built, left_out=draft.left_out))
+            placed.append(place(model, draft.name, draft.variant, draft.config, built, left=draft.left))
     except BaseException:
         for attachment in placed:
             detach(model, attachment.name)
@@ -74,10 +77,12 @@ class _Draft:
     config: AdapterConfig
     configs: dict[str, AdapterConfig]
     layers: dict[str, nn.Module]
-    left_out: tuple[str, ...]
+    left: dict[str, str]
 
 
-def _targets(model: nn.Module, settings: Settings, task_type: Any, where: str) -> dict[str, nn.Module]:
+def _targets(
+    model: nn.Module, method: PeftMethod, settings: Settings, task_type: Any, where: str
+) -> dict[str, nn.Module]:
     if not isinstance(model, nn.Module):
         raise AdapterError(got=f"a {type(model).__name__}", want="an nn.Module", where=where, fix="Pass the model.")
     rule = rule_of(settings, model, task_type, where)
@@ -85,8 +90,8 @@ def _targets(model: nn.Module, settings: Settings, task_type: Any, where: str) -
     if not targets:
         got = f"target_modules={settings['target_modules']!r}, which name no module of this model"
         raise AdapterError(got=got, want="the names of its layers", where=where, fix=FIX)
-    if odd := {name: type(module).__name__ for name, module in targets.items() if not _is_linear(module)}:
-        conv = ", whose weight is stored as (d_in, d_out)" if "Conv1D" in odd.values() else ""
+    if odd := {name: type(module).__name__ for name, module in targets.items() if not _takes(method, module)}:
+        conv = f", on which peft has no {method.peft_type}" if "Conv1D" in odd.values() else ""
         raise AdapterError(
             got="the target " + ", ".join(f"{name} ({kind})" for name, kind in list(odd.items())[:3]) + conv,
             want="linear layers",
@@ -96,10 +101,8 @@ def _targets(model: nn.Module, settings: Settings, task_type: Any, where: str) -
     return targets
 
 
-def _is_linear(module: nn.Module) -> bool:
-    """As ``Targets`` sees it."""
-    sizes = (getattr(module, "in_features", None), getattr(module, "out_features", None))
-    return all(isinstance(size, int) for size in sizes) and isinstance(getattr(module, "weight", None), Tensor)
+def _takes(method: PeftMethod, module: nn.Module) -> bool:
+    return is_linear_like(module) and (method.conv1d or not is_conv1d(module))
 
 
 def _dtype(tensors: Mapping[str, Tensor], targets: Mapping[str, nn.Module], where: str) -> str:
@@ -131,8 +134,8 @@ def _drafts(
         called = variant.name if name is None else f"{name}_ff" if drafts else name
         found = find_free_targets(model, config, called)
         configs = {target: method.config_of(replace(ask, target=target)) for target in layers}
-        left_out = tuple(target for target in found if target not in layers)
-        drafts.append(_Draft(called, variant, config, configs, layers, left_out))
+        left = {target: "without an adapter in the files" for target in found if target not in layers}
+        drafts.append(_Draft(called, variant, config, configs, layers, left))
     return drafts
 
 
@@ -157,7 +160,7 @@ def _values(
     want: dict[str, tuple[str, str, Conversion, Shape]] = {}
     for draft in drafts:
         for target, layer in draft.layers.items():
-            specs = draft.variant.specs(draft.configs[target], layer.in_features, layer.out_features)  # type: ignore[arg-type]
+            specs = draft.variant.specs(draft.configs[target], *sizes_of(layer))
             for own, (key, conversion) in method.names[draft.variant].items():
                 want[f"{PREFIX}{target}.{key}"] = (target, own, conversion, conversion.shape(specs[own].shape))
     wrong = []
@@ -185,7 +188,7 @@ def _built(draft: _Draft, values: Mapping[str, Mapping[str, Tensor]]) -> dict[st
     built = {}
     for target, layer in draft.layers.items():
         config, given = draft.configs[target], dict(values[target])
-        specs = draft.variant.specs(config, layer.in_features, layer.out_features)  # type: ignore[arg-type]
+        specs = draft.variant.specs(config, *sizes_of(layer))
         if specs.keys() - given.keys():  # what peft does not write, it computes from the base, and so do we
             fresh = build(draft.variant, config, target, layer)
             made = {**fresh.state_dict(), **fresh.file_tensors}

@@ -88,6 +88,7 @@ class PeftMethod:
     start of training, which is over. ``names``: tensors per variant. ``variant_of(settings, target, where)`` says
     which variant a layer gets, ``config_of`` makes its config. ``fields_of(parts, modules)`` describes an export,
     ``tensors_of`` one adapter's tensors. ``several``: whether one peft adapter can hold several attachments.
+    ``conv1d``: whether peft puts the method on transformers' Conv1D.
     """
 
     peft_type: str
@@ -100,6 +101,7 @@ class PeftMethod:
     fields_of: Callable[[tuple[Part, ...], list[str]], dict[str, Any]]
     tensors_of: Callable[[PeftMethod, Adapter], dict[str, Tensor]] = _tensors_as_named
     several: bool = False
+    conv1d: bool = False
     rule: tuple[str, ...] = field(default=tuple(RULE_FIELDS))
 
     def settings(self, fields: Mapping[str, Any], where: str) -> dict[str, Any]:

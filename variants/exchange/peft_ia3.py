@@ -60,14 +60,14 @@ METHOD = PeftMethod(
     peft_type="IA3",
     honoured={"feedforward_modules": None},
     off={
-        "fan_in_fan_out": (False, "weights stored as (d_in, d_out)"),
         "modules_to_save": (None, "whole modules beside the adapter"),
     },
-    idle=frozenset(("init_ia3_weights",)),
+    idle=frozenset(("init_ia3_weights", "fan_in_fan_out")),
     names={IA3: {"g": ("ia3_l", COLUMN)}, IA3FF: {"g": ("ia3_l", ROW)}},
     variant_of=_variant_of,
     config_of=_config_of,
     fields_of=_fields_of,
+    conv1d=True,
     several=True,
     rule=("target_modules", "exclude_modules"),
 )

@@ -147,7 +147,6 @@ METHOD = PeftMethod(
     },
     off={
         "bias": ("none", "biases of the base that were trained"),
-        "fan_in_fan_out": (False, "weights stored as (d_in, d_out)"),
         "modules_to_save": (None, "whole modules beside the adapter"),
         "lora_bias": (False, "a bias of the update"),
         "layer_replication": (None, "layers that stand several times"),
@@ -163,13 +162,15 @@ METHOD = PeftMethod(
         "kasa_config": (None, "KaSA"),
         "arrow_config": (None, "a router over several adapters"),
     },
-    # What belongs to a way of starting, or to something that is refused where it is on.
+    # What belongs to a way of starting, or to something that is refused where it is on. peft sets fan_in_fan_out by the
+    # layer's class, whatever is written.
     idle=frozenset(
-        ("loftq_config", "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size", "runtime_config")
+        "fan_in_fan_out loftq_config corda_config lora_ga_config megatron_core qalora_group_size runtime_config".split()
     ),
     names={LoRA: LOW_RANK, EVA: LOW_RANK, PiSSA: LOW_RANK, DoRA: {**LOW_RANK, "m": ("lora_magnitude_vector", AS_IS)}},
     variant_of=_variant_of,
     config_of=_config_of,
     fields_of=_fields_of,
+    conv1d=True,
     tensors_of=_tensors_of,
 )

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from variants.runtime.calibrate import Statistic
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.kinds import sizes_of, weight_of
 from variants.runtime.numerics.derived import Derived
 from variants.runtime.numerics.fold import fold
 from variants.runtime.spec import TensorSpec
@@ -47,10 +48,13 @@ class Adapter(nn.Module):
         self._place(config, layer)
         self.original: Tensor | None = None
         self.file_tensors: dict[str, Tensor] = {}
+        self.merged = False
+        self.base_comes = ""
+        self.watches: list[RemovableHandle] = []
         self._handles: list[RemovableHandle] = []
         self._derived: Derived[Any] = Derived()
         self.check_layer(layer)
-        weight: Tensor = layer.weight  # type: ignore[assignment]
+        weight = weight_of(layer)
         given = self.initial(layer, statistic) if values is None else values
         for name, spec in self.specs(config, self.d_in, self.d_out).items():
             if name in given:
@@ -118,8 +122,7 @@ class Adapter(nn.Module):
 
     def _place(self, config: Any, layer: nn.Module) -> None:
         self.config = config
-        self.d_in: int = layer.in_features  # type: ignore[assignment]
-        self.d_out: int = layer.out_features  # type: ignore[assignment]
+        self.d_in, self.d_out = sizes_of(layer)
 
     def _dropped(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """``x`` after dropout, for the methods that have it; in ``dtype`` where there is any."""
@@ -153,12 +156,13 @@ class Adapter(nn.Module):
 
     def _twin(self) -> Adapter:
         """A float64 copy in eval mode that is hooked to nothing."""
-        memo: dict[int, object] = {id(self._handles): [], id(self.original): None, id(self.file_tensors): {}}
+        memo: dict[int, object] = {id(each): [] for each in (self._handles, self.watches)}
+        memo |= {id(self.original): None, id(self.file_tensors): {}}
         return copy.deepcopy(self, memo).double().eval()
 
     def require_float_weight(self, layer: nn.Module) -> None:
         """Refuse a quantised weight, for the methods that decompose it."""
-        weight: Tensor = layer.weight  # type: ignore[assignment]
+        weight = weight_of(layer)
         # 8-bit floats are storage: torch neither promotes nor decomposes them.
         plain = weight.is_floating_point() and weight.itemsize > 1 and weight.shape == (self.d_out, self.d_in)
         if not plain:

@@ -25,6 +25,8 @@ FORMAT = "2"
 ZEROS = "0" * 64
 DIGEST = re.compile(r"[0-9a-f]{64}")
 LEFTOVER = re.compile(r"\.adapter-saving-[0-9a-f]{16}")
+OF_PEFT = "base_model.model."
+"""How the keys in peft's files begin."""
 LEFT_FOR_SECONDS = 3600.0
 """A temporary file that nobody has written to for so long belongs to a save that was killed."""
 
@@ -68,13 +70,21 @@ def read_whole(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
     The bytes that are verified are those that are used: the file is read once.
     """
+    if not path.exists() and path.parent.is_dir() and "\0" not in str(path):
+        fix = "Check the path, and the folder you are in."
+        raise _error(path, "no file of this name", "an adapter written by save()", fix)
+    if (path / "adapter_config.json").is_file():
+        raise _of_peft(path, path)
     try:
         if path.exists() and not path.is_file():
             raise OSError("not a regular file")
         contents = path.read_bytes()
-        metadata = _header(contents).get("__metadata__", {})
+        header = _header(contents)
     except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, error) from error
+    metadata = header.get("__metadata__", {})
+    if any(key.startswith(OF_PEFT) for key in header):
+        raise _of_peft(path, path.parent)
     found = metadata.get("format") if isinstance(metadata, dict) else None
     if found is None:
         raise _error(path, "no format in its metadata", "an adapter written by save()", "Pass the path of such a file.")
@@ -153,6 +163,11 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _of_peft(path: Path, folder: Path) -> AdapterError:
+    fix = f"Call import_peft(model, {str(folder)!r})."
+    return _error(path, "what peft's save_pretrained wrote", "an adapter written by save()", fix)
 
 
 def _unreadable(path: Path, error: BaseException) -> AdapterError:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.run import run_as_it_is
 from variants.runtime.numerics.finite import all_finite
-from variants.runtime.packing import left_as_they_are
 
 
 class Statistic(Protocol):
@@ -94,21 +94,19 @@ def gather(
     """
     statistics = _shared_start(layers, make)
     seen: dict[str, list[Tensor]] = {name: [] for name in layers}
-    training = {module: module.training for module in model.modules()}
     handles = [
         layer.register_forward_pre_hook(_collector(seen[name]), with_kwargs=True) for name, layer in layers.items()
     ]
     try:
-        model.eval()
-        with torch.no_grad(), left_as_they_are(model):
-            for number, batch in enumerate(_iterated(batches)):
-                _call(model, batch, number)
-                _take_in(statistics, seen, _mask_of(batch), number)
+        run_as_it_is(
+            model,
+            _iterated(batches),
+            "calibration",
+            lambda batch, number: _take_in(statistics, seen, _mask_of(batch), number),
+        )
     finally:
         for handle in handles:
             handle.remove()
-        for module, flag in training.items():
-            module.training = flag
     return statistics
 
 
@@ -177,23 +175,6 @@ def _iterated(batches: Iterable[Any]) -> Iterable[Any]:
             want="batches, one after the other",
             where="calibration",
             fix="Pass a list or another iterable.",
-        ) from error
-
-
-def _call(model: nn.Module, batch: Any, number: int) -> None:
-    try:
-        if isinstance(batch, Mapping):
-            model(**batch)
-        elif isinstance(batch, tuple | list):
-            model(*batch)
-        else:
-            model(batch)
-    except Exception as error:
-        raise AdapterError(
-            got=f"{type(error).__name__}: {error}",
-            want="a batch that the model can be called with",
-            where=f"calibration batch {number}",
-            fix="Pass what you would call the model with: a mapping, a tuple or one tensor.",
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from variants.runtime.attach import build, place
 from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened, without_scales
+from variants.runtime.layers.kept import FIELD, PREFIX, find_kept, names_in, put, require_values, values_of
+from variants.runtime.layers.kinds import is_linear_like, sizes_of
+from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.refuse import find_free_targets, refuse_other_variant
 from variants.runtime.state import Attachment, chosen
@@ -43,6 +47,8 @@ def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None
     sizes = {target: (adapter.d_in, adapter.d_out) for target, adapter in attachment.layers.items()}
     fix = "Cast the model back, or attach with the dtype you want to save."
     _require_specified(tensors, attachment.variant, configs, sizes, where=f"save {path}", fix=fix)
+    kept = {key: t.detach().cpu().contiguous() for key, t in values_of(attachment.kept).items()}
+    require_values(attachment.kept, kept, f"save {path}")
     metadata = {
         "variant": attachment.variant.name,
         "name": attachment.name,
@@ -50,8 +56,9 @@ def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None
         "layers": json.dumps({target: each.to_json() for target, each in configs.items()}, sort_keys=True),
         "left_out": json.dumps(sorted(attachment.left_out)),
         "base": json.dumps(attachment.fingerprints, sort_keys=True),
+        **({FIELD: json.dumps(sorted(attachment.kept))} if attachment.kept else {}),
     }
-    write_whole(path, tensors, metadata)
+    write_whole(path, {**tensors, **kept}, metadata)
 
 
 def load(
@@ -67,18 +74,22 @@ def load(
     are missing, extra, misshapen, of another dtype or not finite. The model is then as it was.
     """
     path = _path(path, "load")
+    refuse_wrapped(model, f"load {path}")
     metadata, tensors = read_whole(path)
     saved = _understand(path, metadata, variant)
     name = saved.name if name is None else name
-    found = find_free_targets(model, saved.config, name)
     where = f"load {path}"
+    found = _targets(model, saved, name, where)
+    kept = find_kept(model, names_in(metadata, where))
+    values_kept = {key: tensors.pop(key) for key in list(tensors) if key.startswith(PREFIX)}
+    require_values(kept, values_kept, where)
     _require_same(set(found) - set(saved.left_out), set(saved.base), "target layers of this model", where)
     _require_same(set(saved.configs), set(saved.base), "layers with a config", where)
     found = {target: layer for target, layer in found.items() if target not in saved.left_out}
     _require_base({target: fingerprint(layer) for target, layer in found.items()}, saved.base, where)
 
-    sizes = {target: (layer.in_features, layer.out_features) for target, layer in found.items()}
-    _require_specified(tensors, saved.variant, saved.configs, sizes, where=where, fix=FIX)  # type: ignore[arg-type]
+    sizes = {target: sizes_of(layer) for target, layer in found.items()}
+    _require_specified(tensors, saved.variant, saved.configs, sizes, where=where, fix=FIX)
     values: dict[str, dict[str, Tensor]] = {target: {} for target in found}
     for key, tensor in tensors.items():
         target, _, tensor_name = key.rpartition(".")
@@ -87,7 +98,39 @@ def load(
         target: build(saved.variant, saved.configs[target], target, layer, values=values[target])
         for target, layer in found.items()
     }
-    return place(model, name, saved.variant, saved.config, built, left_out=saved.left_out)
+    left = dict.fromkeys(saved.left_out, "without an adapter in the file")
+    attachment = place(model, name, saved.variant, saved.config, built, left=left, kept=kept)
+    put(kept, values_kept)
+    return attachment
+
+
+def _targets(model: nn.Module, saved: _Saved, name: str, where: str) -> dict[str, nn.Module]:
+    """The targets of the saved config. A part of the saved model, or a model around it, is told by its names."""
+    layers = [layer for layer, module in model.named_modules() if is_linear_like(module)]
+    for outer, inner, what in ((saved.base, layers, "a part of"), (layers, saved.base, "a model around")):
+        prefix = _prefix(outer, inner)
+        if prefix:
+            raise AdapterError(
+                got=f"{what} the model that the adapter was saved from: {prefix!r} is the difference of all names",
+                want="that model itself",
+                where=where,
+                fix=f"Pass the model of which this is .{prefix}." if what == "a part of" else f"Pass model.{prefix}.",
+            )
+    return find_free_targets(model, saved.config, name)
+
+
+def _prefix(outer: Iterable[str], inner: Iterable[str]) -> str:
+    """What stands before every name of ``inner`` that is in ``outer`` with it; empty where the names are the same."""
+    ends, inner = set(outer), list(inner)
+    if not inner or ends & set(inner):
+        return ""
+    first = next((each for each in sorted(ends) for name in inner if each.endswith(f".{name}")), "")
+    prefixes = {first[: -len(name) - 1] for name in inner if first.endswith(f".{name}")}
+    for prefix in sorted(prefixes, key=len):
+        here = {f"{prefix}.{name}" for name in inner}
+        if ends <= here or here <= ends:
+            return prefix
+    return ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import torch
 
-from variants.options import option
+from variants.options import advice, option
 from variants.runtime.errors import AdapterError
 from variants.runtime.targets import Targets
 
@@ -43,6 +43,18 @@ class AdapterConfig:
         peft="autocast_adapter_dtype, an argument of get_peft_model",
         change="bfloat16 halves the adapter's memory, but small steps round away (see Dtype on the variant's card)",
     )
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Raise ``AdapterError`` for an unknown option, with what may be meant."""
+        known = [f.name for f in dataclasses.fields(cls)]
+        if unknown := [name for name in options if name not in known]:
+            raise AdapterError(
+                got="the option " + ", ".join(unknown),
+                want="one of " + ", ".join(known),
+                where=cls.__name__,
+                fix=" ".join(advice(cls, name) for name in unknown),
+            )
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         if isinstance(self.dtype, torch.dtype):

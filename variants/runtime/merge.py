@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.refuse import refuse_tied
 from variants.runtime.state import CHILD, Attachment, chosen, weight_of
 
@@ -26,6 +27,7 @@ def merge(model: nn.Module, name: str | None = None) -> None:
     Raises ``AdapterError``: unknown name, merged already, a weight that is no plain floating-point matrix or is shared
     with another module, a layer that does more than its weight and bias, values too large for the layer's dtype.
     """
+    refuse_wrapped(model, "merge")
     attachment = chosen(model, name, where="merge")
     if attachment.merged:
         raise _refused(attachment, "an adapter that is merged already", "one that is not", "Call unmerge first.")
@@ -44,6 +46,7 @@ def merge(model: nn.Module, name: str | None = None) -> None:
             None if bias is None else bias.detach().clone(),
         )
         adapter.unhook()
+        adapter.merged = True
         with torch.no_grad():
             weight_of(layer).copy_(W)
             if bias is not None:
@@ -55,6 +58,7 @@ def unmerge(model: nn.Module, name: str | None = None) -> None:
 
     Raises ``AdapterError``: unknown name, or an adapter that is not merged.
     """
+    refuse_wrapped(model, "unmerge")
     attachment = chosen(model, name, where="unmerge")
     if not attachment.merged:
         raise _refused(attachment, "an adapter that is not merged", "a merged one", "Call merge first.", "unmerge")
@@ -72,6 +76,7 @@ def restore(model: nn.Module, attachment: Attachment) -> None:
             weight_of(layer).copy_(W)
             if b is not None:
                 layer.bias.copy_(b)  # type: ignore[operator]
+        attachment.layers[target].merged = False
     attachment.merged.clear()
 
 

@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from variants.runtime.layers.kinds import sizes_of
+
 ROWS = 32
 """How many rows are repacked together."""
 HELD = "_packing_before_adapters"
@@ -49,8 +51,8 @@ class Codes:
 def codes_of(layer: nn.Module) -> Codes | None:
     """The codes and scales of a quantised layer of bitsandbytes, on the CPU; None for any other layer."""
     weight: Any = layer.weight
-    shape: Any = layer.out_features, layer.in_features
     state = _state(layer)
+    shape: Any = sizes_of(layer)[::-1]
     if state is not None:
         data = weight.detach().cpu()
         codes = _rows_first(data, *shape) if is_repacked(layer) else data.reshape(-1).view(torch.uint8)

@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.kinds import weight_of as weight_of
+from variants.runtime.layers.report import Survey, text
+from variants.runtime.layers.wrapped import unwrapped
 
 CHILD = "adapter"
 STATE = "_attached_adapters"
 
 
-@dataclass
+@dataclass(repr=False)
 class Attachment:
     """One adapter on a model: its name, its config and the layers it sits on, by their names in the model."""
 
@@ -24,10 +27,35 @@ class Attachment:
     config: AdapterConfig
     fingerprints: dict[str, str]
     layers: dict[str, Adapter]
-    left_out: tuple[str, ...] = ()
-    """Targets to which the method gave no adapter (EVA may assign rank 0)."""
+    left: dict[str, str] = field(default_factory=dict)
+    """Targets without an adapter, each with the reason: the model only reads them, or the method gave them rank 0."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """What to know about layers that have an adapter."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Linear layers that are no target by default, with the reason."""
+    kept: dict[str, nn.Module] = field(default_factory=dict)
+    """Modules that are trained whole, by their names in the model."""
+    before: dict[str, Tensor] = field(default_factory=dict)
+    """What these modules held before ``attach``, by the keys of a file."""
+    survey: Survey = field(default_factory=lambda: Survey(0, ()))
     merged: dict[str, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
     """Weight and bias of each layer from before ``merge``; empty while the adapter is not merged."""
+
+    def __repr__(self) -> str:
+        return self.report
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The targets without an adapter."""
+        return tuple(self.left)
+
+    @property
+    def report(self) -> str:
+        """Which layers have an adapter, which do not and why, and how many numbers it trains, as text."""
+        title = f"{self.name}: {self.variant.name} on {len(self.layers)} layers"
+        kept = dict.fromkeys(self.kept, "trained whole and saved along")
+        trainable = sum(p.numel() for p in self.parameters())
+        return text(title, self.layers, {**self.left, **self.skipped}, self.notes | kept, trainable, self.survey)
 
     def steer(self, coeff: float) -> None:
         """Set the steering coefficient of every layer; 0 is the base model. For the methods that have one."""
@@ -51,8 +79,9 @@ class Attachment:
             adapter.coeff = float(coeff)  # type: ignore[assignment]
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """The trainable parameters of this adapter, for an optimiser."""
-        return (p for adapter in self.layers.values() for p in adapter.parameters() if p.requires_grad)
+        """The trainable parameters of this adapter and of the modules it trains whole, for an optimiser."""
+        modules = (*self.layers.values(), *self.kept.values())
+        return (p for module in modules for p in module.parameters() if p.requires_grad)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of this adapter under ``<layer>.<tensor>``: parameters, persistent buffers, kept ones."""
@@ -82,7 +111,7 @@ def attachments(model: nn.Module) -> dict[str, Attachment]:
         raise AdapterError(
             got=f"a {type(model).__name__}", want="an nn.Module", where="model", fix="Pass the model itself."
         )
-    state: ModelState | None = model.__dict__.get(STATE)
+    state: ModelState | None = unwrapped(model).__dict__.get(STATE)
     return {} if state is None else state.attachments
 
 
@@ -99,9 +128,3 @@ def chosen(model: nn.Module, name: str | None, *, where: str) -> Attachment:
             fix="Pass name=, or attach an adapter first.",
         )
     return there[name]
-
-
-def weight_of(layer: nn.Module) -> Tensor:
-    """The layer's weight."""
-    weight: Tensor = layer.weight  # type: ignore[assignment]
-    return weight

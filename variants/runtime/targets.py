@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-from torch import Tensor, nn
+from torch import nn
 
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.kinds import is_linear_like, sizes_of
 
 ROLES = ("reader", "writer", "inner")
 
@@ -73,15 +74,15 @@ class Targets:
         Raises ``AdapterError`` when nothing matches, or when a named module is one whose forward is never called.
         """
         candidates = dict(_linear_like(model))
-        kept = {name: m for name, m in candidates.items() if not any(_matches(name, p) for p in self.exclude)}
+        kept = {name: m for name, m in candidates.items() if not any(matches_name(name, p) for p in self.exclude)}
         if self.include:
-            found = {name: m for name, m in kept.items() if any(_matches(name, p) for p in self.include)}
+            found = {name: m for name, m in kept.items() if any(matches_name(name, p) for p in self.include)}
             for name in found:
                 _refuse_bypassed(model, name)
         else:
             head = _output_head(model)
             found = {name: m for name, m in kept.items() if m is not head and not _is_bypassed(model, name)}
-        idle = [p for p in self.include if not any(_matches(name, p) for name in candidates)]
+        idle = [p for p in self.include if not any(matches_name(name, p) for name in candidates)]
         if idle and found:
             raise _bad("include", idle, f"patterns that match a linear-like module ({_some(list(candidates))})")
         if self.layers is not None:
@@ -90,11 +91,24 @@ class Targets:
             found = self._with_role(found, _width(model, candidates))
         if not found:
             raise AdapterError(
-                got=f"no target (linear-like modules: {_some(list(candidates)) or 'none'}{_conv1d_hint(model)})",
+                got=f"no target (linear-like modules: {_some(list(candidates)) or 'none'})",
                 want=f"at least one module for {self}",
                 where="Targets.find",
                 fix="Compare the patterns with model.named_modules().",
             )
+        return found
+
+    def skipped(self, model: nn.Module) -> dict[str, str]:
+        """Linear layers that the default takes out, each with the reason; empty where layers are named."""
+        if self.include:
+            return {}
+        head = _output_head(model)
+        found = {}
+        for name, module in _linear_like(model):
+            if module is head:
+                found[name] = "the output head, which is a target only by name"
+            elif _is_bypassed(model, name):
+                found[name] = "MultiheadAttention reads its weight and never calls it"
         return found
 
     def _on_layers(self, found: dict[str, nn.Module], candidates: dict[str, nn.Module]) -> dict[str, nn.Module]:
@@ -120,7 +134,7 @@ class Targets:
 
 def role_of(name: str, module: nn.Module, width: int | None) -> str | None:
     """Role of a linear layer in a model whose residual stream has ``width`` features; None if nobody can tell."""
-    d_in, d_out = module.in_features, module.out_features
+    d_in, d_out = sizes_of(module)
     if width is not None and not d_in == d_out == width:
         return "reader" if d_in == width else "writer" if d_out == width else "inner"
     parts = name.split(".")
@@ -134,8 +148,7 @@ def role_of(name: str, module: nn.Module, width: int | None) -> str | None:
 
 def _linear_like(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in model.named_modules():
-        sizes = getattr(module, "in_features", None), getattr(module, "out_features", None)
-        if all(isinstance(n, int) for n in sizes) and isinstance(getattr(module, "weight", None), Tensor):
+        if is_linear_like(module):
             yield name, module
 
 
@@ -160,7 +173,8 @@ def _output_head(model: nn.Module) -> nn.Module | None:
     return get() if callable(get) else None
 
 
-def _matches(name: str, pattern: str) -> bool:
+def matches_name(name: str, pattern: str) -> bool:
+    """Whether a pattern means the whole dotted name or its last parts."""
     literal = pattern.replace("[", "[[]")
     return fnmatch.fnmatchcase(name, literal) or fnmatch.fnmatchcase(name, "*." + literal)
 
@@ -178,15 +192,9 @@ def _width(model: nn.Module, linear_like: dict[str, nn.Module]) -> int | None:
     # Without a config: the number of features that most layers have on a side; in a tie, what the first layer takes in.
     sizes: dict[int, int] = {}
     for module in linear_like.values():
-        for size in dict.fromkeys((module.in_features, module.out_features)):
-            sizes[size] = sizes.get(size, 0) + 1  # type: ignore[index, call-overload]
+        for size in dict.fromkeys(sizes_of(module)):
+            sizes[size] = sizes.get(size, 0) + 1
     return max(sizes, key=lambda size: sizes[size], default=None)
-
-
-def _conv1d_hint(model: nn.Module) -> str:
-    if any(type(m).__name__ == "Conv1D" and hasattr(m, "nf") for m in model.modules()):
-        return "; this model keeps its projections in transformers' Conv1D, which is not linear-like"
-    return ""
 
 
 def _as_tuple(field: str, value: Any, want: str) -> tuple[Any, ...]:

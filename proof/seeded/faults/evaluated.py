@@ -22,8 +22,9 @@ from variants.eva import EVA
 from variants.ia3 import IA3
 from variants.lora import LoRA
 from variants.road import ROAD
-from variants.runtime import attach, calibrate, checkpoint, packing
+from variants.runtime import attach, checkpoint, packing
 from variants.runtime.adapter import Adapter
+from variants.runtime.layers import run
 from variants.runtime.state import weight_of
 
 
@@ -40,7 +41,7 @@ def _nothing(*_: object) -> None:
     """In place of a guard."""
 
 
-UNGUARDED_CALIBRATION = (calibrate, "left_as_they_are", lambda model: nullcontext())
+UNGUARDED_CALIBRATION = (run, "left_as_they_are", lambda model: nullcontext())
 NEVER_HELD = (attach, "hold", _nothing)
 
 

@@ -135,6 +135,26 @@ class AntiPaSTORotInParts(_InParts, AntiPaSTORot):
             h = self.turned(self.left_turn(self.rotation(self.left_angles().to(h.dtype))), h)
         return h
 
+    def chosen(self, S: Tensor, Vh: Tensor, statistic: Rows) -> list[int]:
+        if self.config.selection == "strongest":
+            return super().chosen(S, Vh, statistic)
+        z, r = statistic.pooled @ Vh.T, self.config.r
+        good, bad = z[::2], z[1::2]
+        gap = (good - bad).mean(0)
+        strength = [S * good.abs().mean(0), S * bad.abs().mean(0), S * gap.clamp(min=0), S * (-gap).clamp(min=0)]
+        ranked = [sorted(range(len(S)), key=lambda i, s=s: (-s[i].item(), i)) for s in strength]
+        rest = r - 2 * (r // 3)
+        kept = {i for order, n in zip(ranked, (r // 3, r // 3, rest - rest // 2, rest // 2)) for i in order[:n]}
+        best = torch.stack(strength).max(0).values
+        for i in sorted(range(len(S)), key=lambda i: (-best[i].item(), i)):
+            if len(kept) < r:
+                kept.add(i)
+        indices = sorted(kept)
+        if self.config.selection == "polarity_interleave":
+            indices.sort(key=lambda i: (-gap[i].item(), i))
+            indices = [indices[k // 2] if k % 2 == 0 else indices[-(k // 2) - 1] for k in range(r)]
+        return indices
+
     def left_angles(self) -> Tensor:
         left: Tensor = getattr(self, self.config.left)
         return left

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tests.runtime.models import refused, small_config
 from tests.runtime.repacking import FOUR_BITS, KINDS, _multiply, cpu, evaluated, kept, numbers, quantised, stack
 from variants import AdapterError, AntiPaSTOCorDAConfig, Targets, attach, detach
-from variants.runtime import calibrate
+from variants.runtime.layers import run
 from variants.runtime.packing import Codes, _rows_first, _rows_together, codes_of, is_repacked
 
 ALL = Targets(include=("0", "2"))
@@ -150,7 +150,7 @@ def test_calibration_that_fails_leaves_layers_as_they_are() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_seen_where_calibration_changes_layers(kind: str) -> None:
     """The test above would pass where calibration calls the model as anybody does."""
-    with patch.object(calibrate, "left_as_they_are", lambda model: nullcontext()), pytest.raises(AssertionError):
+    with patch.object(run, "left_as_they_are", lambda model: nullcontext()), pytest.raises(AssertionError):
         _calibration_leaves_alone(stack(kind))
 
 

@@ -1,0 +1,1 @@
+"""Verdicts and findings of one revision beside another, and through all of them."""
