@@ -32,10 +32,11 @@ def main() -> int:
         print(f"{time.perf_counter() - start:4.0f} s  {what}", file=sys.stderr, flush=True)
 
     rows = measure.all_rows(names, list(MODELS), say)
-    answers = distributed.compared(names)
+    again = [measure.measure(r.variant, r.model, times=render.FASTER) for r in rows if render.unconvincing(r)]
+    results = render.Results(tuple(rows), tuple(again), distributed.compared(names))
     say("two processes")
     folder: Path = options.out
-    files = {render.MARKDOWN: render.markdown(rows, answers), render.DATA: render.to_json(rows, answers)}
+    files = {render.MARKDOWN: render.markdown(results), render.DATA: render.to_json(results)}
     files |= {render.plot_name(name): plot.svg([row for row in rows if row.variant == name]) for name in names}
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -59,9 +59,9 @@ class Row:
     seeds: tuple[Seed, ...]
 
 
-def measure(name: str, model_name: str, *, seeds: int = task.SEEDS, steps: int = task.STEPS) -> Row:
-    """A row of the table."""
-    lr = RATES[name].lr
+def measure(name: str, model_name: str, *, seeds: int = task.SEEDS, steps: int = task.STEPS, times: float = 1.0) -> Row:
+    """A row of the table. ``times``: the learning rate in units of the authors'."""
+    lr = RATES[name].lr * times
     found, why = [], ""
     for seed in range(seeds):
         taught = task.data(rule=1, seed=10 + seed)

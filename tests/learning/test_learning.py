@@ -39,15 +39,25 @@ def test_every_variant_has_a_rate_with_a_source() -> None:
 
 def test_the_committed_page_is_that_of_the_committed_figures() -> None:
     """The page would say something that was not measured."""
-    rows, answers = render.from_json((REPORTS / render.DATA).read_text(encoding="utf-8"))
-    assert {row.variant for row in rows} == set(NAMES) == set(answers)
-    assert render.markdown(rows, answers) == (REPORTS / render.MARKDOWN).read_text(encoding="utf-8")
-    assert render.to_json(rows, answers) == (REPORTS / render.DATA).read_text(encoding="utf-8")
+    results = render.from_json((REPORTS / render.DATA).read_text(encoding="utf-8"))
+    assert {row.variant for row in results.rows} == set(NAMES) == set(results.ddp)
+    assert render.markdown(results) == (REPORTS / render.MARKDOWN).read_text(encoding="utf-8")
+    assert render.to_json(results) == (REPORTS / render.DATA).read_text(encoding="utf-8")
 
 
-def test_the_committed_page_has_no_bold_cell() -> None:
+def test_what_is_wrong_on_the_committed_page_is_explained() -> None:
     """A variant that does not learn, or not as peft's, would be committed as a matter of course."""
-    assert "**" not in (REPORTS / render.MARKDOWN).read_text(encoding="utf-8")
+    results = render.from_json((REPORTS / render.DATA).read_text(encoding="utf-8"))
+    wrong = {(row.variant, row.model, column) for row in results.rows for column, text in bold(row).items()}
+    assert {column for _, _, column in wrong} <= {"control"}
+    assert {(row.variant, row.model) for row in results.again} == {(name, model) for name, model, _ in wrong}
+    assert not any(bold(row) for row in results.again)
+    assert set(results.ddp.values()) == {"same"}
+
+
+def bold(row: Row) -> dict[str, str]:
+    """The cells that say that something is wrong."""
+    return {column: text for column, text in render.cells(row).items() if "**" in text}
 
 
 def test_the_page_calls_what_went_wrong() -> None:
@@ -71,6 +81,17 @@ def test_the_spread_over_seeds_is_peft_s_own() -> None:
     assert render.curves((seed(2.0, 1.0), seed(2.1, 1.1))) == "**another**"
 
 
+def test_a_control_as_good_is_asked_again() -> None:
+    """A bold cell would stand there without a word."""
+    good = Run(RUN.curve, RUN.train, (3.0, 2.5))
+    row = replace(ROW, seeds=(replace(SEED, control=good),))
+    assert render.unconvincing(row)
+    assert not render.unconvincing(ROW)
+    page = render.markdown(render.Results((row,), (ROW,), {"lora": "same"}))
+    assert "100 times the rate" in page
+    assert "times the rate" not in render.markdown(render.Results((ROW,), (), {"lora": "same"}))
+
+
 def test_plots_are_the_same_every_time() -> None:
     """A plot would change with every run."""
     assert plot.svg([ROW]) == plot.svg([ROW])
@@ -80,9 +101,9 @@ def test_plots_are_the_same_every_time() -> None:
 def test_a_variant_is_measured() -> None:
     """The table could be filled without a model having learned."""
     row = measure("lora", "Qwen3", seeds=1, steps=12)
-    again = render.from_json(render.to_json([row], {"lora": "same"}))
-    assert again == ([row], {"lora": "same"})
-    assert not any("**" in text for text in render.cells(row).values()), render.cells(row)
+    results = render.Results((row,), (), {"lora": "same"})
+    assert render.from_json(render.to_json(results)) == results
+    assert not bold(row)
     assert render.cells(row)["peft"] == "the same"
 
 
