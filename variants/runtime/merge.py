@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.sharded import refuse_sharded
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.refuse import refuse_tied
 from variants.runtime.state import CHILD, Attachment, chosen, weight_of
@@ -34,6 +35,7 @@ def merge(model: nn.Module, name: str | None = None) -> None:
     layers = _layers(model, attachment)
     folded = {}
     for target, adapter in attachment.layers.items():
+        refuse_sharded(layers[target].weight, f"merge at {target}")
         refuse_tied(model, target, layers[target], "merge at")
         if getattr(layers[target], "bias", None) is not None:
             refuse_tied(model, target, layers[target], "merge at", "bias")
