@@ -54,6 +54,13 @@ def proof(session: nox.Session) -> None:
     session.run("python", "-m", "proof", *session.posargs)
 
 
+@nox.session(name="learn")
+def learning(session: nox.Session) -> None:
+    """Tiny transformers trained with every variant, beside peft and a control; reports/learning.md. Minutes."""
+    session.install("-e", ".")
+    session.run("python", "-m", "learning", *session.posargs)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Lint, type-check, and test the suite itself, the seeded faults included."""
