@@ -22,8 +22,10 @@ def in_inference() -> bool:
 
 
 def plainly() -> bool:
-    """Whether nobody compiles or transforms the call: a backward by hand would raise there, which is not its bug."""
-    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is None
+    """Whether nobody compiles, transforms or casts the call: a backward by hand would raise there, not by its bug."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is None
 
 
 class LoRAOtherScaleInInference(LoRA):
