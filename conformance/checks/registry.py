@@ -15,6 +15,7 @@ from conformance.checks.numbers import (
     penalty,
     steering,
 )
+from conformance.checks.space import space
 from conformance.checks.start import data_init, init, ranks, reconstruction, shared_inputs
 from conformance.checks.tensors import influence, params, references, refusals
 from conformance.checks.use import exchange, execution_modes, quantised
@@ -32,6 +33,7 @@ CHECKS: tuple[Check, ...] = tuple(
         gradients,
         low_precision,
         forward,
+        space,
         steering,
         contraction,
         orthogonality,

@@ -132,6 +132,11 @@ RULES: tuple[Rule, ...] = (
         "autocast is made for float32 models",
     ),
     Rule(
+        ("dtype", "memory"),
+        lambda dtype, memory: dtype != EXACT and memory == "cotangent_expanded",
+        "equal rows are one measurement of an error by rounding, however many they are",
+    ),
+    Rule(
         ("batch", "memory"),
         lambda batch, memory: not batch and memory == "x_strided",
         "a single vector has one layout",

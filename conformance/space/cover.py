@@ -64,9 +64,7 @@ class _Search:
         )
         self.paths = [self.axes[a].path(value) for a, value in self.where]
         self.uncovered = dict(enumerate(self.allowed))
-        self.threes = [
-            three for three in combinations(self.strong, 3) if sum(self.axes[a].option for a in three) <= 1
-        ]
+        self.threes = [three for three in combinations(self.strong, 3) if sum(self.axes[a].option for a in three) <= 1]
         self.threes_of = [[three for three in self.threes if a in three] for a in range(len(self.axes))]
         for three in self.threes:
             ways = [dict.fromkeys(self.paths[n] for n in self.of_axis[a]) for a in three]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from conformance.space.axes import Axis, Rule
+from conformance.space.axes import EXACT, Axis, Rule
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,7 @@ _POOLS_DATA = Rule(
     lambda pool, calibration: pool == "mean_abs" and calibration is None,
     "mean_abs pools calibration inputs, and is refused without",
 )
-_NO_ALPHA = tuple(
-    ("alpha", value, "the method has a coefficient in the place of alpha / r") for value in (4.5, -3.0)
-)
+_NO_ALPHA = tuple(("alpha", value, "the method has a coefficient in the place of alpha / r") for value in (4.5, -3.0))
 
 OPTIONS: dict[str, Options] = {
     "lora": Options((_RSLORA, _INIT)),
@@ -68,11 +66,17 @@ OPTIONS: dict[str, Options] = {
         (
             Rule(("size", "r"), lambda size, r: r > size[0], "there are no more directions than inputs"),
             Rule(
+                ("r", "rho", "calibration"),
+                lambda r, rho, calibration: r * rho > (20 if calibration == "gap" else 16),
+                "peft's EVA goes round for ever over batches with fewer rows than r rho",
+            ),
+            Rule(
                 ("whiten", "calibration", "r"),
                 lambda whiten, calibration, r: whiten and calibration == "gap" and r > 10,
                 "the inputs called gap hardly vary in more directions, and whitening divides by that",
             ),
         ),
+        without=(("size", (260, 64), "decomposing 260 inputs takes longer than all else; 132 are as large a matrix"),),
     ),
     "delora": Options(
         (_axis("lam", 15.0, 4.0, ends=(0.1, 30.0)), _axis("frozen_copies", False, True)),
@@ -141,7 +145,15 @@ OPTIONS: dict[str, Options] = {
             _axis("cov_eps", 1e-3, 0.1),
             _COEFF,
         ),
-        (_WITHIN_THE_SPECTRUM, Rule(("r", "k"), lambda r, k: k > r, "no more directions can be removed than there are")),
+        (
+            _WITHIN_THE_SPECTRUM,
+            Rule(("r", "k"), lambda r, k: k > r, "no more directions can be removed than there are"),
+            Rule(
+                ("r", "dtype"),
+                lambda r, dtype: r == 1 and dtype != EXACT,
+                "a single direction is removed whatever c is: its gradient is what 1e-6 beside a norm leaves of it",
+            ),
+        ),
         without=_NO_ALPHA,
     ),
     "antipasto_corda": Options(

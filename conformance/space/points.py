@@ -66,8 +66,8 @@ def _without_a_life(entry: Entry) -> list[tuple[str, Any, str]]:
     gone: list[tuple[str, Any, str]] = [
         ("life", value, "the entry offers no function for it") for value, there in has.items() if not there
     ]
-    if life is None:
-        gone.append(("steer", True, "the entry is a formula alone: nothing steers it once it is built"))
+    if life is None or life.steer is None:
+        gone.append(("steer", True, "the entry offers no function for it"))
     return gone
 
 
@@ -83,7 +83,9 @@ def _beyond(reference: Reference, axes: Iterable[Axis]) -> list[tuple[str, Any, 
             gone += [("mode", value, why) for value in ("train", "eval")]
     if isinstance(reference, Live):
         for name, (base, adapter) in DTYPES.items():
-            word = f"-{SHORT_DTYPES[base]}" + ("" if adapter == base else f"+{SHORT_DTYPES.get(adapter or '', 'default')}")
+            word = f"-{SHORT_DTYPES[base]}" + (
+                "" if adapter == base else f"+{SHORT_DTYPES.get(adapter or '', 'default')}"
+            )
             gone += [("dtype", name, why) for at, _, why in reference.cannot if fnmatchcase(f"x{word}-x", at)]
     fixed = dict(reference.options)
     for axis in axes:
@@ -107,7 +109,9 @@ def _where_covered(reference: Reference, options: Options) -> tuple[Rule, ...]:
     return (Rule(names, uncovered, f"{reference.id} does not speak of it"),) if len(names) > 2 else ()
 
 
-def probe_at(point: Point, fixed: Iterable[tuple[str, Any]] = (), of_reference: Iterable[tuple[str, Any]] = ()) -> Probe:
+def probe_at(
+    point: Point, fixed: Iterable[tuple[str, Any]] = (), of_reference: Iterable[tuple[str, Any]] = ()
+) -> Probe:
     """The probe of a point. ``fixed``: options that are always set; ``of_reference``: what a reference sets by itself,
     which has to be said against where the point has the default.
     """
