@@ -91,7 +91,7 @@ AXES: tuple[Axis, ...] = (
         "training mode; or eval mode with gradients, under no_grad, in inference_mode",
         paths={"no_grad": "no gradients"},
     ),
-    Axis("attached", ("train", "eval"), "mode of the layer when the adapter comes"),
+    Axis("attached", ("train", "eval"), "mode of the layer when the adapter comes", paths={}),
     Axis("bias", (True, False), "whether the layer has a bias"),
     Axis("by", (0.5, 0.0, 0.1, 3.0, -0.5), "how far the tensors are moved; negative: beyond zero", ends=(-4.0, 4.0)),
     Axis(
