@@ -28,6 +28,9 @@ class Axis:
     meaning: str
     paths: dict[Any, str] | None = field(default=None, hash=False, compare=False)
     ends: tuple[float, float] | None = None
+    hiding: tuple[Any, ...] = ()
+    """Values that hide what the other axes do (nothing is computed, or the update is zero): a point that has one covers
+    its own pairs only."""
     option: bool = False
     """An option of the method: triples are covered with one of them at most."""
 
@@ -79,6 +82,7 @@ AXES: tuple[Axis, ...] = (
         ((5,), (), (1,), (0, 3), (2, 3, 4), (37,), (3, 50)),
         "leading dimensions of the input",
         paths={(5,): "few", (): "few", (1,): "few", (0, 3): "none", (2, 3, 4): "few", (37,): "many", (3, 50): "many"},
+        hiding=((0, 3),),
     ),
     Axis(
         "memory",
@@ -93,7 +97,13 @@ AXES: tuple[Axis, ...] = (
     ),
     Axis("attached", ("train", "eval"), "mode of the layer when the adapter comes", paths={}),
     Axis("bias", (True, False), "whether the layer has a bias"),
-    Axis("by", (0.5, 0.0, 0.1, 3.0, -0.5), "how far the tensors are moved; negative: beyond zero", ends=(-4.0, 4.0)),
+    Axis(
+        "by",
+        (0.5, 0.0, 0.1, 3.0, -0.5),
+        "how far the tensors are moved; negative: beyond zero",
+        ends=(-4.0, 4.0),
+        hiding=(0.0,),
+    ),
     Axis(
         "life",
         ("fresh", "called", "steps", "saved", "merged", "written"),

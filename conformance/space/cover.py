@@ -21,7 +21,10 @@ PATIENCE = 1000
 
 @dataclass(frozen=True)
 class Covering:
-    """The points; how many pairs of values they have; and the pairs that no point can have, with the reason."""
+    """The points; how many pairs of values they have; and the pairs that no point can have, with the reason.
+
+    A pair counts where nothing in its point hides it: an empty batch covers the pairs of the empty batch, and no other.
+    """
 
     points: tuple[Point, ...]
     pairs: int
@@ -64,6 +67,7 @@ class _Search:
         )
         self.paths = [self.axes[a].path(value) for a, value in self.where]
         self.uncovered = dict(enumerate(self.allowed))
+        self.hiding = sum(1 << n for n, (a, value) in enumerate(self.where) if value in self.axes[a].hiding)
         self.threes = [three for three in combinations(self.strong, 3) if sum(self.axes[a].option for a in three) <= 1]
         self.threes_of = [[three for three in self.threes if a in three] for a in range(len(self.axes))]
         for three in self.threes:
@@ -109,13 +113,14 @@ class _Search:
             del row[axis]
         return None
 
-    def _loss(self, n: int, axis: int, row: dict[int, int], chosen: int) -> tuple[int, int, int]:
+    def _loss(self, n: int, axis: int, row: dict[int, int], chosen: int) -> tuple[bool, int, int, int]:
         """Smaller for a value that brings more new pairs and triples, and that has more to come."""
+        hides = bool(self.hiding >> n & 1) and not chosen & self.hiding
         new = 3 * (self.uncovered[n] & chosen).bit_count()
         for three in self.threes_of[axis] if self.triples else ():
             if all(a == axis or a in row for a in three):
                 new += tuple((a, self.paths[n if a == axis else row[a]]) for a in three) in self.triples
-        return -new, -self.uncovered[n].bit_count(), n
+        return hides, -new, -self.uncovered[n].bit_count(), n
 
     def _sound(self, row: dict[int, int], blocked: dict[str, None], new: int | None = None) -> bool:
         for places, rule in self.wide if new is None else self.wide_of[new]:
@@ -139,10 +144,12 @@ class _Search:
     def take(self, row: dict[int, int]) -> None:
         """The row is a point: its pairs and triples are covered."""
         chosen = sum(1 << n for n in row.values())
+        hidden = chosen & self.hiding
         for n in row.values():
-            self.uncovered[n] &= ~chosen
+            self.uncovered[n] &= ~(hidden if hidden and not self.hiding >> n & 1 else chosen)
         for three in self.threes:
-            self.triples.discard(tuple((a, self.paths[row[a]]) for a in three))
+            if not hidden or any(self.hiding >> row[a] & 1 for a in three):
+                self.triples.discard(tuple((a, self.paths[row[a]]) for a in three))
 
     def first_pair(self) -> tuple[int, int] | None:
         """The first pair of values that no point has."""

@@ -22,6 +22,8 @@ CORPUS = Path(__file__).with_name("corpus.txt")
 """Cases that the fuzzer found and somebody kept, one id a line: part of every plan."""
 CHECK = "space"
 """The check that is asked at these points."""
+COVERAGE = "coverage"
+"""The case of the variant that says what all points together cover."""
 MARKS = ("attached", "by", "calls", "grad", "keyword", "life", "memory", "autocast", "steer", "seed")
 """What a probe's ``point`` may hold: the axes that no other field of a probe stands for."""
 
@@ -52,7 +54,7 @@ def space_of(entry: Entry, reference: Reference) -> Space:
     for axis in axes:
         gone = [value for name, value, _ in known if name == axis.name]
         kept.append(replace(axis, values=tuple(value for value in axis.values if value not in gone)))
-    covered = _where_covered(reference, options)
+    covered = _where_covered(reference, options, entry.has_rank)
     excused = tuple(dict.fromkeys((f"{axis}={value}", why) for axis, value, why in known))
     return Space(tuple(kept), (*RULES, *options.rules, *covered), excused, options.fixed)
 
@@ -99,12 +101,14 @@ def _beyond(reference: Reference, axes: Iterable[Axis]) -> list[tuple[str, Any, 
 _FIELDS = {axis.name for axis in (*AXES, STEER)}
 
 
-def _where_covered(reference: Reference, options: Options) -> tuple[Rule, ...]:
-    """A reference that covers combinations only: asked of every option at once."""
-    names = tuple(axis.name for axis in options.axes)
+def _where_covered(reference: Reference, options: Options, ranked: bool) -> tuple[Rule, ...]:
+    """A reference that covers combinations only: asked of rank and options at once."""
+    names = (*(("r",) if ranked else ()), *(axis.name for axis in options.axes))
 
     def uncovered(*values: Any) -> bool:
-        return not reference.covers(Settings(options=tuple(sorted(zip(names, values), key=lambda pair: pair[0]))))
+        said = dict(zip(names, values))
+        r = said.pop("r", 4)
+        return not reference.covers(Settings(r=r, options=tuple(sorted(said.items(), key=lambda pair: pair[0]))))
 
     return (Rule(names, uncovered, f"{reference.id} does not speak of it"),) if len(names) > 2 else ()
 
@@ -190,6 +194,8 @@ def probes_of(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         return ()
     space, array = covering(entry, reference)
     made = [probe_at(point, space.fixed, reference.options) for point in array.points]
+    if reference == next((r for r in entry.method.references if asked(r)), None):
+        made.append(Probe(label=COVERAGE))
     return tuple({probe.id: probe for probe in (*made, *_of_the_corpus(entry, reference))}.values())
 
 

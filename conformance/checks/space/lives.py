@@ -40,7 +40,9 @@ def brought_up(trial: Trial) -> Subject:
             subject = _through_a_file(trial, subject)
         elif life == "merged":
             lifecycle = trial.entry.lifecycle
-            assert lifecycle is not None and lifecycle.merge is not None and lifecycle.unmerge is not None
+            assert lifecycle is not None
+            assert lifecycle.merge is not None
+            assert lifecycle.unmerge is not None
             lifecycle.merge(subject)
             lifecycle.unmerge(subject)
         _steer(trial, subject)
@@ -117,7 +119,9 @@ def _write(subject: Subject) -> None:
 
 def _through_a_file(trial: Trial, subject: Subject) -> Subject:
     lifecycle = trial.entry.lifecycle
-    assert lifecycle is not None and lifecycle.save is not None and lifecycle.load is not None
+    assert lifecycle is not None
+    assert lifecycle.save is not None
+    assert lifecycle.load is not None
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "adapter"
         lifecycle.save(subject, file)

@@ -15,9 +15,10 @@ from conformance.measuring.compare import Comparison, close, conclude, holds, no
 from conformance.measuring.conditioning import blamed, signs
 from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject, rounded
 from conformance.nouns.entry import Entry
-from conformance.nouns.finding import Finding
+from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.probe import Probe
-from conformance.space.points import probes_of
+from conformance.space.coverage import coverage
+from conformance.space.points import COVERAGE, probes_of
 from refs.reference import Built, ClosedForm, Reference
 from refs.subject import Subject
 
@@ -34,6 +35,8 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 def run(trial: Trial) -> Finding:
     """Make the calls of the point on both sides with equal tensors; compare outputs, gradients and what is left."""
+    if trial.probe.label == COVERAGE:
+        return _coverage(trial)
     values: dict[str, Tensor] = {}
     try:
         subject = brought_up(trial)
@@ -42,6 +45,18 @@ def run(trial: Trial) -> Finding:
     except SubjectFailed as failure:
         finding = raised(trial.case, str(failure))
     return blamed(trial, values, finding) if values else finding
+
+
+def _coverage(trial: Trial) -> Finding:
+    """Every value and every pair is in a point or has an excuse; else nothing is proven."""
+    facts = coverage(trial.entry)
+    if facts.missing:
+        told = f"{len(facts.missing)} not: {facts.missing[0]}"
+        what, want = "coverage of the space", "every value of every axis covered or excused"
+        return Finding(trial.case, Outcome.ERROR, what=what, got=told, want=want, facts=facts)
+    return replace(
+        conclude(trial.case, [holds(True, "pairs of values", "covered", "covered", n=facts.pairs)]), facts=facts
+    )
 
 
 def _known(trial: Trial, values: dict[str, Tensor]) -> dict[str, Tensor]:
