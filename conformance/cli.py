@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from conformance.commands import audit, cost, listing, new, run
+from conformance.commands import audit, cost, fuzz, listing, new, run
 from conformance.planning.names import did_you_mean
 from conformance.running.children import ended_on_signals
 
-COMMANDS = (run, audit, cost, listing, new)
+COMMANDS = (run, audit, fuzz, cost, listing, new)
 """In the order of the help."""
 
 

@@ -133,7 +133,7 @@ class _Search:
         """Why two values that may meet leave another axis without a value."""
         both = self.allowed[m] & self.allowed[n]
         axes = [a for a in range(len(self.axes)) if a not in (self.where[m][0], self.where[n][0])]
-        found = {}
+        found: dict[str, None] = {}
         for a in axes:
             if not both & self.mask[a]:
                 for k in self.of_axis[a]:
@@ -172,7 +172,7 @@ def cover(axes: Sequence[Axis], rules: Sequence[Rule] = (), presets: Iterable[Po
         rows.append({a: numbers[a, repr(point[axis.name])] for a, axis in enumerate(axes)})
         search.take(rows[-1])
     excused = [(search.told(m, n), why) for (m, n), why in search.reasons.items()]
-    missing = []
+    missing: list[str] = []
     for row in _seeded(search, excused, missing):
         rows.append(row)
         search.take(row)

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from conformance.measuring.trial import NO_DROPOUT
 from conformance.nouns.entry import Entry
 from conformance.nouns.probe import SHORT_DTYPES, Probe
 from conformance.space.axes import AXES, DROPOUT, DTYPES, EXACT, GRADLESS, RANKED, RULES, STEER, Axis, Point, Rule
@@ -203,6 +204,14 @@ def _of_the_corpus(entry: Entry, reference: Reference) -> list[Probe]:
     lines = CORPUS.read_text(encoding="utf-8").splitlines() if CORPUS.is_file() else []
     start = f"{entry.name}/{reference.id}/{CHECK}/"
     return [read(line.strip().removeprefix(start)) for line in lines if line.strip().startswith(start)]
+
+
+def witness_at(entry: Entry, probe: Probe) -> ClosedForm | None:
+    """The closed form, if it can be asked under this probe."""
+    closed = None if entry.method is None else entry.method.closed
+    exact = probe.dtype == probe.adapter == "float64" and "autocast" not in dict(probe.point)
+    drops = dict(probe.options).get("dropout", 0.0) > NO_DROPOUT
+    return closed if closed is not None and exact and not drops and closed.covers(probe.settings) else None
 
 
 def read(text: str) -> Probe:
