@@ -92,8 +92,8 @@ OPTIONS: dict[str, Options] = {
             ),
             Rule(
                 ("gram_schmidt", "side", "r", "size"),
-                lambda single, side, r, size: single and r > size[side == "output"],
-                "there are no more orthonormal vectors than dimensions",
+                lambda single, side, r, size: single and r >= size[side == "output"],
+                "there are no more orthonormal vectors than dimensions; of all of them the mirror turns nothing",
             ),
             Rule(
                 ("gram_schmidt", "side", "by"),

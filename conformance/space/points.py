@@ -16,7 +16,7 @@ from conformance.nouns.probe import SHORT_DTYPES, Probe
 from conformance.space.axes import AXES, DROPOUT, DTYPES, EXACT, GRADLESS, RANKED, RULES, STEER, Axis, Point, Rule
 from conformance.space.cover import Covering, cover
 from conformance.space.options import OPTIONS, Options
-from refs.reference import Built, ClosedForm, Live, Reference
+from refs.reference import Built, ClosedForm, Live, Reference, Transcribed
 from refs.settings import Settings
 
 CORPUS = Path(__file__).with_name("corpus.txt")
@@ -84,6 +84,9 @@ def _beyond(reference: Reference, axes: Iterable[Axis]) -> list[tuple[str, Any, 
         if reference.pullback is None:
             why = "nobody has worked the gradients of the closed form out"
             gone += [("mode", value, why) for value in ("train", "eval")]
+    if isinstance(reference, Transcribed):
+        why = "a transcription is one weight, which autocast rounds once, and a low-rank path at each product"
+        gone.append(("autocast", True, f"{why}: execution_modes asks, over many draws"))
     if isinstance(reference, Live):
         for name, (base, adapter) in DTYPES.items():
             word = f"-{SHORT_DTYPES[base]}" + (

@@ -1,4 +1,4 @@
-"""The space of uses: its covering array, its ids, what it says of its own gaps, and the search for differences in it."""
+"""The space of uses: its covering array, its ids, what it says of its own gaps, and the search in it."""
 
 from __future__ import annotations
 
