@@ -16,6 +16,7 @@ from conformance.checks.numbers import (
     steering,
     trajectory,
 )
+from conformance.checks.space import space
 from conformance.checks.start import data_init, init, ranks, reconstruction, shared_inputs
 from conformance.checks.tensors import influence, params, references, refusals
 from conformance.checks.use import exchange, execution_modes, quantised
@@ -33,6 +34,7 @@ CHECKS: tuple[Check, ...] = tuple(
         gradients,
         low_precision,
         forward,
+        space,
         steering,
         contraction,
         orthogonality,

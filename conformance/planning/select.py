@@ -15,7 +15,9 @@ from conformance.planning.names import FORM, BadRequest, did_you_mean, require_n
 
 if TYPE_CHECKING:
     from conformance.nouns.entry import Entry
+    from conformance.nouns.probe import Probe
     from conformance.planning.plan import Planned
+    from refs.reference import Reference
 
 OWN = "subjects.own.roster:LIBRARY"
 """Where this repository's variants are: audited unless another place is named. The harness imports them by this name
@@ -100,6 +102,8 @@ def plan_for(names: Sequence[str], entries: Sequence[Entry], case: str | None = 
     plan = make_plan(choose(names, entries))
     if case is None:
         return plan
+    if not any(p.case.id == case for p in plan):
+        plan = (*plan, *_at_a_point(case, entries))
     asked = next((p for p in plan if p.case.id == case), None)
     if asked is None:
         raise _no_case(case, [p.case.id for p in plan])
@@ -114,6 +118,34 @@ def plan_for(names: Sequence[str], entries: Sequence[Entry], case: str | None = 
         witnesses = of_check  # what a closed form says elsewhere in the check counts where none can be asked
     witnesses = [*witnesses, *(p for p in own if p.case.check == LOCK and p not in witnesses)]
     return (asked, *witnesses)
+
+
+def _at_a_point(case: str, entries: Sequence[Entry]) -> tuple[Planned, ...]:
+    """A case of the space that no plan has, as the fuzzer prints it; nothing for any other id."""
+    from conformance.space.points import CHECK, asked, read
+
+    variant, reference, check, *rest = (*case.split("/", 3), "", "", "")
+    entry = next((each for each in entries if each.name == variant and each.method is not None), None)
+    if entry is None or entry.method is None or check != CHECK:
+        return ()
+    beside = next((r for r in entry.method.references if r.id == reference and asked(r)), None)
+    try:
+        return () if beside is None else at_the_same_point(entry, beside, read(rest[0]))
+    except (ValueError, TypeError, KeyError):
+        return ()
+
+
+def at_the_same_point(entry: Entry, reference: Reference, probe: Probe) -> tuple[Planned, ...]:
+    """The case of the space at this probe; after it that of the closed form, if it can be asked there as a witness."""
+    from conformance.checks.registry import CHECKS
+    from conformance.nouns.finding import Case
+    from conformance.planning.plan import Planned
+    from conformance.space.points import CHECK, witness_at
+
+    check = next(check for check in CHECKS if check.name == CHECK)
+    closed = witness_at(entry, probe)
+    both = [reference] if closed is None or closed is reference else [reference, closed]
+    return tuple(Planned(Case(entry.name, each.id, CHECK, probe.id), entry, each, check, probe) for each in both)
 
 
 def _no_case(case: str, known: Sequence[str]) -> BadRequest:

@@ -12,6 +12,7 @@ from conformance.nouns.entry import Entry
 from conformance.nouns.facts import (
     Answer,
     BasisFacts,
+    CoverageFacts,
     Facts,
     FlowFacts,
     InfluenceFacts,
@@ -58,7 +59,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("training", ("trajectory",)),
     ("lifecycle", ("detach", "checkpoint", "merge", "coexistence")),
-    ("use", ("quantised", "execution_modes", "exchange")),
+    ("use", ("space", "quantised", "execution_modes", "exchange")),
 )
 """Sections of the card in order, and the checks each is made of."""
 
@@ -144,6 +145,11 @@ class CardView:
     def flow(self) -> FlowFacts | None:
         """Gradient flow at t=0."""
         return self.first(FlowFacts, "gradients")
+
+    @property
+    def coverage(self) -> CoverageFacts | None:
+        """What the points of the space cover."""
+        return next((facts for _, facts in self.stated(CoverageFacts, "space")), None)
 
     @property
     def subspaces(self) -> list[SubspaceFacts]:

@@ -133,8 +133,10 @@ def _is_linear(layer: nn.Module, weight: Tensor) -> bool:
     with torch.no_grad():
         given = layer.forward(rows).double()
         X, W, b = rows.double(), weight.double(), torch.zeros(()) if bias is None else bias.double()
-        size = X.abs() @ W.abs().T + b.abs()
-        return bool(((given - (X @ W.T + b)).abs() <= NEAR * torch.finfo(weight.dtype).eps * size).all())
+        kind = torch.finfo(weight.dtype)
+        # A residual of almost nothing, in float16, is below the smallest normal number: its spacing shrinks no more.
+        size = X.abs() @ W.abs().T + b.abs() + kind.smallest_normal
+        return bool(((given - (X @ W.T + b)).abs() <= NEAR * kind.eps * size).all())
 
 
 def _refused(attachment: Attachment, got: str, want: str, fix: str, where: str = "merge") -> AdapterError:
