@@ -16,7 +16,7 @@ from conformance.checks.numbers import (
     steering,
 )
 from conformance.checks.start import data_init, init, ranks, reconstruction, shared_inputs
-from conformance.checks.tensors import influence, params, references, refusals
+from conformance.checks.tensors import influence, params, promises, references, refusals
 from conformance.checks.use import exchange, execution_modes, quantised
 
 CHECKS: tuple[Check, ...] = tuple(
@@ -40,6 +40,7 @@ CHECKS: tuple[Check, ...] = tuple(
         pairing,
         influence,
         refusals,
+        promises,
         detach,
         checkpoint,
         merge,

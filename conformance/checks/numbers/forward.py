@@ -104,7 +104,7 @@ def _source_of_values(trial: Trial) -> Subject:
 def _closed(trial: Trial, form: ClosedForm, values: Mapping[str, Tensor]) -> Tensor:
     layer = trial.layer()
     values = dict(values)
-    W = values.pop(RESIDUAL, layer.weight.detach()).numpy()
-    b = layer.bias.detach().numpy() if layer.bias is not None else torch.zeros(len(W), dtype=torch.float64).numpy()
+    W = values.pop(RESIDUAL, layer.weight.detach()).double().numpy()
+    b = layer.bias.detach().double().numpy() if layer.bias is not None else 0 * W[:, 0]
     weight, bias = form.effective({name: v.numpy() for name, v in values.items()}, W, b, trial.probe.settings)
-    return torch.from_numpy(trial.x.numpy() @ weight.T + bias)
+    return torch.from_numpy(trial.x.double().numpy() @ weight.T + bias).to(trial.x.dtype)
