@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from conformance.foreign.mapping import base_of, inferred, tensors_of
+from conformance.foreign.observe import observed
 from conformance.nouns.entry import Entry
 from conformance.nouns.lifecycle import Lifecycle
 from conformance.nouns.promises import FOREIGN, Promises
@@ -32,7 +33,7 @@ def entry(
     names: Mapping[str, Name] | None = None,
     code: Any = None,
     lifecycle: Lifecycle | None = None,
-    promises: Promises = FOREIGN,
+    promises: Promises | None = None,
     has_dropout: bool = False,
     options: Sequence[Options] = (),
     refused: Sequence[Options] = (),
@@ -45,7 +46,7 @@ def entry(
     in it. ``settings.r`` and ``settings.alpha`` say how large. ``method``: ``"dora"``, ``"peft:dora"``, or a ``Method``
     of your own. ``names``: where each tensor of the formula is, relative to the module; inferred where it is clear.
     ``code``: the class that findings point at (default: that of the module). ``lifecycle``: functions for merging,
-    saving and so on. ``promises``: what it does not do. ``options``: option sets to ask, as sorted pairs.
+    saving and so on. ``promises``: what it does not do (None: what it is seen not to take). ``options``: option sets to ask, as sorted pairs.
     ``notes``: what ``put`` does for the code, for the card. BadRequest for a method that there is not.
     """
     of = method if isinstance(method, Method) else method_named(method)
@@ -68,9 +69,16 @@ def entry(
         refused=tuple(refused),
         lifecycle=lifecycle,
         deviations=tuple(deviations),
-        promises=promises,
+        promises=_limits(build, of) if promises is None else promises,
         notes=tuple(notes),
     )
+
+
+def _limits(build: Callable[[nn.Linear, Settings], Subject], method: Method) -> Promises:
+    try:
+        return observed(build, method.references[0].options)
+    except BadRequest:  # names that are not clear: the preflight says so
+        return FOREIGN
 
 
 def method_named(name: str) -> Method:

@@ -45,6 +45,23 @@ def base_of(module: nn.Module, weight: Tensor, *, replaced: bool) -> nn.Module:
     return next((m for m in chosen if isinstance(m, nn.Linear)), chosen[0])
 
 
+def copy_base(layer: nn.Linear, module: nn.Module) -> None:
+    """Copy the layer's weight and bias into the one place of that shape in ``module``, and freeze them there.
+
+    BadRequest if there is none, or more than one.
+    """
+    places = [m for m in module.modules() if (w := _weight(m)) is not None and w.shape == layer.weight.shape]
+    if len(places) != 1:
+        raise BadRequest(f"put: got {len(places)} places for a weight {tuple(layer.weight.shape)}, want one. Copy it there.")
+    (place,) = places
+    with torch.no_grad():
+        for name, tensor in (("weight", layer.weight), ("bias", layer.bias)):
+            own = place._parameters.get(name)
+            if tensor is not None and own is not None:
+                own.copy_(tensor)
+                own.requires_grad_(False)
+
+
 def _weight(module: nn.Module) -> Tensor | None:
     found = module._parameters.get("weight")
     return found if isinstance(found, Tensor) else None

@@ -85,7 +85,7 @@ def _location(code: Any) -> str:
 
 
 def place_of(file: Path) -> str:
-    """A source file for a reader elsewhere: below this repository, in its package with the version, or its full path."""
+    """A source file for a reader elsewhere: below this repository, in its package with version, or its full path."""
     path = file.resolve()
     parts = path.parts
     if "site-packages" in parts:
