@@ -46,7 +46,8 @@ def entry(
     in it. ``settings.r`` and ``settings.alpha`` say how large. ``method``: ``"dora"``, ``"peft:dora"``, or a ``Method``
     of your own. ``names``: where each tensor of the formula is, relative to the module; inferred where it is clear.
     ``code``: the class that findings point at (default: that of the module). ``lifecycle``: functions for merging,
-    saving and so on. ``promises``: what it does not do (None: what it is seen not to take). ``options``: option sets to ask, as sorted pairs.
+    saving and so on. ``promises``: what it does not do; None:
+    what it is seen not to take. ``options``: option sets to ask, as sorted pairs.
     ``notes``: what ``put`` does for the code, for the card. BadRequest for a method that there is not.
     """
     of = method if isinstance(method, Method) else method_named(method)

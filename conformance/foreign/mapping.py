@@ -52,7 +52,7 @@ def copy_base(layer: nn.Linear, module: nn.Module) -> None:
     """
     places = [m for m in module.modules() if (w := _weight(m)) is not None and w.shape == layer.weight.shape]
     if len(places) != 1:
-        raise BadRequest(f"put: got {len(places)} places for a weight {tuple(layer.weight.shape)}, want one. Copy it there.")
+        raise BadRequest(f"put: got {len(places)} places for a weight {tuple(layer.weight.shape)}, want one. Copy it.")
     (place,) = places
     with torch.no_grad():
         for name, tensor in (("weight", layer.weight), ("bias", layer.bias)):

@@ -30,8 +30,8 @@ VALUES: dict[str, tuple[str, ...]] = {
 
 
 def write_entry(path: Path, method: str, place: str) -> str:
-    """Write the starter; what to do next. BadRequest, with nothing written, for a path that is taken, a method that there
-    is not, or a class that cannot be imported.
+    """Write it; what to do next. BadRequest, with nothing written: for a path that is taken, an unknown method,
+    or a class that cannot be imported.
     """
     if path.exists():
         raise BadRequest(f"new entry: got {path}, which is there already; want a free name. Choose another one.")
@@ -66,11 +66,13 @@ def _class(module: str, name: str, place: str) -> Any:
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise BadRequest(f"new entry: got --class {place!r} ({error}), want MODULE:CLASS that can be imported.") from error
+        raise BadRequest(
+            f"new entry: got --class {place!r} ({error}), want MODULE:CLASS that can be imported."
+        ) from error
 
 
 def call_of(code: Any) -> tuple[list[str], list[str]]:
-    """The arguments of its constructor that can be told from their names, and the names of those that it needs besides."""
+    """The constructor's arguments that can be told from their names, and the names of the others that it needs."""
     known = {name: value for value, names in VALUES.items() for name in names} | dict.fromkeys(LAYERS, "layer")
     arguments, missing = [], []
     parameters = [p for n, p in inspect.signature(code).parameters.items() if n != "self"]

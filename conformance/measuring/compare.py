@@ -157,6 +157,7 @@ def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str, *, nudge
         got=f"error {own:.2g}",
         want=f"at most {limit:.2g} (reference {theirs:.2g})",
         numeric=True,
+        exact=got.dtype == torch.float64,
         nans=nans,
     )
 

@@ -40,7 +40,8 @@ class Promises:
     otherwise alpha = r is asked. ``offers``: the options that it has, None for any; a reference that sets another one
     is not asked. ``merging``: what a second merge does; ``merges_exactly``: a merged weight is rounded to the layer's
     dtype once, and unmerging gives the old bits back; otherwise float64 and float32 are asked, with their limits.
-    ``checks_base``: a load onto another base fails. ``bookkeeping``: buffers (patterns over paths in the host) that are no tensors of the formula.
+    ``checks_base``: a load onto another base fails. ``bookkeeping``: buffers (patterns over paths in the host) that are
+    no tensors of the formula.
     ``as_reference``: no more is asked of its lifecycle than the live reference itself gives; what is stricter than the
     reference, or differs in float64 only, is listed and is not BUGGY.
     """

@@ -76,7 +76,7 @@ def promised(promises: Promises, probe: Probe) -> Probe | None:
     if promises.float64 is Float64.REFUSED:
         if dtype == "float64" and adapter == "float32":
             return None
-        dtype, adapter = (("float32" if d == "float64" else d) for d in (dtype, adapter))
+        dtype, adapter = _single(dtype) or dtype, _single(adapter)
     if promises.stored is Stored.FLOAT32 and adapter is not None and adapter != "float32":
         if dtype != adapter:
             return None
@@ -87,6 +87,10 @@ def promised(promises: Promises, probe: Probe) -> Probe | None:
         return None
     alpha = probe.alpha if promises.scales else float(probe.r)
     return replace(probe, dtype=dtype, adapter=adapter, alpha=alpha, batch=_taken(promises, probe.batch))
+
+
+def _single(dtype: str | None) -> str | None:
+    return "float32" if dtype == "float64" else dtype
 
 
 def _taken(promises: Promises, batch: tuple[int, ...]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from refs.settings import Settings
 
 def put(layer: nn.Linear, settings: Settings) -> nn.Module:
     """``LoRALinear`` holds a layer of its own: ours takes its place."""
-    made = LoRALinear(
+    made: nn.Module = LoRALinear(
         layer.in_features,
         layer.out_features,
         r=settings.r,

@@ -15,7 +15,7 @@ from refs.settings import Settings
 
 def put(layer: nn.Linear, settings: Settings) -> nn.Module:
     """``loralib.Linear`` is a layer of its own: it gets the weight and bias, and is not merged in eval mode."""
-    made = loralib.Linear(
+    made: nn.Linear = loralib.Linear(
         layer.in_features,
         layer.out_features,
         r=settings.r,

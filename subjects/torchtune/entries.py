@@ -16,7 +16,7 @@ from refs.settings import Settings
 
 
 def _put(kind: Any, layer: nn.Linear, settings: Settings) -> nn.Module:
-    made = kind(
+    made: nn.Module = kind(
         layer.in_features,
         layer.out_features,
         rank=settings.r,
@@ -25,9 +25,9 @@ def _put(kind: Any, layer: nn.Linear, settings: Settings) -> nn.Module:
         use_bias=layer.bias is not None,
     ).to(layer.weight.dtype)
     with torch.no_grad():
-        made.weight.copy_(layer.weight)
+        made.get_parameter("weight").copy_(layer.weight)
         if layer.bias is not None:
-            made.bias.copy_(layer.bias)
+            made.get_parameter("bias").copy_(layer.bias)
     set_trainable_params(made, get_adapter_params(made))
     return made
 
