@@ -1,4 +1,4 @@
-"""LoRA and its relatives as other libraries write them: right in ways of their own, and wrong in ways that were seen."""
+"""LoRA and its relatives as other libraries write them: right in ways of their own, or wrong in ways that were seen."""
 
 from __future__ import annotations
 

@@ -1,13 +1,20 @@
-"""Somebody else's code: right code reads CORRECT in its own ways, wrong code reads BUGGY, and the first line says why."""
+"""Somebody else's code: right code reads CORRECT in its own ways, wrong code reads BUGGY, and a line says why."""
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 from torch import nn
 
+from conformance.foreign.conforms import check_case, conforms_to
 from conformance.foreign.entry import entry
 from conformance.foreign.preflight import preflight, problems
 from conformance.nouns.entry import Entry
@@ -22,6 +29,7 @@ from conformance.reporting.view import CardView
 from conformance.running.evidence import Evidence
 from conformance.running.run import run_case
 from refs.registry import METHODS
+from refs.settings import Settings
 from refs.subject import shifted
 from tests.harness.stand_ins import (
     Forgetful,
@@ -177,3 +185,84 @@ def test_a_method_with_a_closed_form_alone_can_be_planned() -> None:
     alone = replace(method, references=(method.closed,))
     (planned, *_) = [p for p in make_plan((replace(lora(OwnLayer), method=alone),)) if "perturbed" in p.case.probe]
     assert run_case(planned).outcome is Outcome.AGREE
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "adding.md"
+
+
+def test_the_worked_example_of_the_documentation_runs(tmp_path: Path) -> None:
+    """A reader who copies it would get an error, or a wrong verdict."""
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    assert [name for name, _ in blocks] == ["my_lora.py", "audit_mine.py"]
+    for name, text in blocks:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    done = _conformance(tmp_path, "audit", "--entries", "audit_mine.py:ENTRY", "--out", "cards")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "**CORRECT**" in (tmp_path / "cards" / "my_lora.md").read_text(encoding="utf-8")
+
+
+def test_a_starter_is_written_and_a_wrong_name_in_it_ends_with_status_2(tmp_path: Path) -> None:
+    """The first five minutes would be spent on writing an entry, or on eighty findings about a wrong name."""
+    (tmp_path / "theirs.py").write_text(SIZED, encoding="utf-8")
+    done = _conformance(tmp_path, "new", "entry", "audit_it.py", "--method", "peft:lora", "--class", "theirs:Sized")
+    assert done.returncode == 0, done.stdout + done.stderr
+    place = tmp_path / "audit_it.py"
+    assert "Sized(in_dim=layer.in_features, out_dim=layer.out_features, rank=settings.r" in place.read_text()
+    assert "copy_base(layer, module)" in place.read_text()
+    again = _conformance(tmp_path, "new", "entry", "audit_it.py", "--method", "peft:lora", "--class", "theirs:Sized")
+    assert again.returncode == 2
+    place.write_text(place.read_text().replace("    # names", '    names={"A": "lora_a.wait"},\n    # names'))
+    wrong = _conformance(tmp_path, "audit", "--entries", "audit_it.py:ENTRY")
+    assert wrong.returncode == 2
+    assert "Did you mean 'layer.lora_a.weight'?" in wrong.stderr
+
+
+SIZED = """
+import torch
+from torch import nn
+
+
+class Sized(nn.Module):
+    def __init__(self, in_dim, out_dim, rank, alpha, use_bias=False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_dim, in_dim))
+        self.bias = nn.Parameter(torch.empty(out_dim)) if use_bias else None
+        self.lora_a = nn.Linear(in_dim, rank, bias=False)
+        self.lora_b = nn.Linear(rank, out_dim, bias=False)
+        self.scale = alpha / rank
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight, self.bias) + self.lora_b(self.lora_a(x)) * self.scale
+"""
+
+
+def _conformance(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-W", "ignore", "-m", "conformance", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@conforms_to("peft:lora", promises=replace(ONE_DTYPE, bookkeeping=("*.alpha",)))
+def test_findings_are_tests_of_ones_own_project(layer: nn.Linear, settings: Settings) -> nn.Module:
+    """A project could not ask in its own tests."""
+    return Wrapper(layer, settings.r, settings.alpha)
+
+
+def test_a_wrong_adapter_fails_its_own_projects_tests() -> None:
+    """The decorator would pass whatever it is given."""
+    wrong = lora(Unscaled)
+    (planned,) = [p for p in make_plan((wrong,)) if p.case.within == WHOLE]
+    with pytest.raises(AssertionError, match="r/alpha times the reference's"):
+        check_case(planned)
+
+
+WHOLE = "peft:lora/forward/perturbed-f64-in12-out20-r4-alpha6-bias-batch5"
+
+
+@pytest.mark.parametrize("library", ["loralib", "litgpt", "torchtune", "lora_pytorch", "lycoris", "adapters", "peft"])
+def test_entries_of_an_installed_library_can_be_asked(library: str) -> None:
+    """A new version of a library would fail in the entry, and be blamed for it."""
+    pytest.importorskip(library, reason=f"{library} is not installed here", exc_type=ImportError)
+    entries = import_module(f"subjects.{library}.entries").LIBRARY.entries
+    assert entries
+    preflight(entries)
