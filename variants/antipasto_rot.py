@@ -205,7 +205,7 @@ class AntiPaSTORot(SVDAdapter):
         return U[:, kept], S[kept], Vh[kept]
 
     def core(self, h: Tensor) -> Tensor:
-        # Once for each set of angles: what shared ones get from both sides is added before it is rounded to their dtype.
+        # Once for each set of angles: what shared ones get from both sides is added before it is rounded.
         R = {angles: self.rotation(angles, h.dtype) for angles in self.config.rotated}
         if "angles_v" in R:
             h = _turn(R["angles_v"], h)

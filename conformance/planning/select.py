@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.planning.names import FORM, BadRequest, did_you_mean, require_names, require_variants
@@ -63,11 +64,13 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a module in the current folder can be named; last, so that it shadows nothing
     module, _, attribute = place.partition(":")
-    want = "want MODULE:ATTRIBUTE, a Library or a tuple of Entry (both of conformance.nouns.entry)"
+    want = "want MODULE:ATTRIBUTE (MODULE may be a file), an Entry, a tuple of Entry or a Library"
     try:
-        entries = getattr(importlib.import_module(module), attribute)
+        entries = getattr(_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Check the name, or run where it is.") from error
+    if isinstance(entries, Entry):
+        entries = (entries,)
     if isinstance(entries, Library):
         entries = entries.entries
     if not isinstance(entries, tuple) or not all(isinstance(entry, Entry) for entry in entries):
@@ -81,8 +84,21 @@ def library_at(place: str | None) -> str:
     from conformance.nouns.entry import Library
 
     place = OWN if place is None else place
-    found = _at(place)
-    return found.name if isinstance(found, Library) else place.partition(":")[0].split(".")[0]
+    module, _, attribute = place.partition(":")
+    found = getattr(_module(module), attribute)
+    return found.name if isinstance(found, Library) else module.split(".")[0]
+
+
+def _module(name: str) -> Any:
+    """A module by its name, or by its file (``path/to/mine.py``), whose folder then is on the path."""
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    file = Path(name).resolve()
+    if not file.is_file():
+        raise ImportError(f"no such file: {name}")
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    return importlib.import_module(file.stem)
 
 
 def choose(names: Sequence[str], entries: Sequence[Entry]) -> tuple[Entry, ...]:

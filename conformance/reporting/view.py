@@ -23,7 +23,7 @@ from conformance.nouns.facts import (
     SubspaceFacts,
     Use,
 )
-from conformance.nouns.finding import Case, Finding, Severity
+from conformance.nouns.finding import Case, Finding, Outcome, Severity
 from conformance.nouns.verdict import Deviation, Label, Verdict
 from conformance.reporting.rows import Row, rows
 from conformance.reporting.state import State, section_word, state_of, tally
@@ -32,7 +32,7 @@ F = TypeVar("F", bound=Facts)
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("references", ("references",)),
-    ("params", ("params", "influence", "refusals")),
+    ("params", ("params", "influence", "refusals", "promises")),
     (
         "init",
         (
@@ -88,6 +88,25 @@ class CardView:
     entry: Entry
     verdict: Verdict
     planned: tuple[Case, ...]
+    place: str = ""
+    """Where the entries are (``MODULE:ATTRIBUTE``), if they are not this repository's own."""
+
+    def command(self, row: Row) -> str:
+        """The command that shows a finding: one case again, or all of them where it speaks of no case."""
+        place = f" --entries {self.place}" if self.place else ""
+        case = f" --case '{row.case}'" if row.case.count("/") >= 3 or not self.place else ""
+        return f"conformance audit {self.name}{place}{case}"
+
+    @property
+    def promised(self) -> list[str]:
+        """What the entry says of the code's limits, with what the run showed of each; and what is not asked."""
+        found = {case.probe: finding for case, finding in self.findings("promises")}
+        lines = []
+        for label, words in self.entry.promises.limits:
+            finding = found.get(label)
+            shows = finding is not None and finding.outcome is Outcome.AGREE
+            lines.append(f"Limit: {words} ({'shown' if shows else 'NOT SHOWN'} in this run).")
+        return lines + [f"Not asked: {words}." for words in self.entry.promises.unasked]
 
     @property
     def name(self) -> str:
