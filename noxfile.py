@@ -62,6 +62,23 @@ def learning(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Two minutes of random points of the space for each variant, or for those that are named."""
+    session.install("-e", ".[test]")
+    names = session.posargs or [
+        line.split()[0]
+        for line in (
+            session.run(
+                "python", "-c", "from subjects.own.names import listed\nfor n, _ in listed(): print(n)", silent=True
+            )
+            or ""
+        ).splitlines()
+    ]
+    for name in names:
+        session.run("conformance", "fuzz", name, "--minutes", "2")
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Lint, type-check, and test the suite itself, the seeded faults included."""
     session.install("-e", ".[test]")

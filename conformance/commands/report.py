@@ -81,7 +81,13 @@ def _judged(evidence: Path, entries: str | None) -> Audited:
     found, environment = last(evidence)
     if found.broken:
         print(f"{evidence}: not to be trusted: {found.broken}", file=sys.stderr)
-    return Audited(library_at(entries), report.judged(entries_at(entries), found), environment)
+    shown = report.judged(entries_at(entries), found)
+    planned = {case.id for view in shown for case in view.planned}
+    missing, unknown = len(planned - found.findings.keys()), len(found.findings.keys() - planned)
+    if (missing or unknown) and not found.broken:
+        told = f"{missing} planned cases are not in it, {unknown} of its findings are of no planned case"
+        print(f"{evidence}: {told}: it is of other code or other entries. `conformance run` measures.", file=sys.stderr)
+    return Audited(library_at(entries), shown, environment)
 
 
 def _write(options: argparse.Namespace, runs: list[Audited]) -> None:

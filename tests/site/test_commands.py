@@ -105,6 +105,14 @@ def test_evidence_that_is_not_whole_is_no_proof(evidence: Path, capsys: pytest.C
     assert main(["report", "--entries", BOTH, "--summary", "sum.md"]) == 1
 
 
+def test_evidence_of_other_code_is_named_as_such(evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The site would read UNPROVEN, and its reader look for a mistake in the variant."""
+    main(["report", "--entries", "tests.harness.toys:ONE", "--summary", "sum.md"])
+    assert "of its findings are of no planned case" in capsys.readouterr().err
+    assert main(["report", "--entries", BOTH, "--summary", "sum.md"]) == 1
+    assert "planned case" not in capsys.readouterr().err
+
+
 def test_explain_tells_a_case_in_full(
     here: Path, findings: dict[str, Finding], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
