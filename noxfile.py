@@ -54,6 +54,30 @@ def proof(session: nox.Session) -> None:
     session.run("python", "-m", "proof", *session.posargs)
 
 
+@nox.session(name="learn")
+def learning(session: nox.Session) -> None:
+    """Tiny transformers trained with every variant, beside peft and a control; reports/learning.md. Minutes."""
+    session.install("-e", ".")
+    session.run("python", "-m", "learning", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Two minutes of random points of the space for each variant, or for those that are named."""
+    session.install("-e", ".[test]")
+    names = session.posargs or [
+        line.split()[0]
+        for line in (
+            session.run(
+                "python", "-c", "from subjects.own.names import listed\nfor n, _ in listed(): print(n)", silent=True
+            )
+            or ""
+        ).splitlines()
+    ]
+    for name in names:
+        session.run("conformance", "fuzz", name, "--minutes", "2")
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Lint, type-check, and test the suite itself, the seeded faults included."""

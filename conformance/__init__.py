@@ -1,1 +1,28 @@
-"""The harness: what is asked of a variant, how it is compared with its references, and what the answers mean."""
+"""The harness: what is asked of a variant, how it is compared with its references, and what the answers mean.
+
+``conformance.entry`` and ``conformance.conforms_to`` are for somebody else's code (docs/adding.md). They load torch
+when they are used, not before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PLACES = {
+    "entry": "conformance.foreign.entry",
+    "conforms_to": "conformance.foreign.conforms",
+    "copy_base": "conformance.foreign.mapping",
+    "Promises": "conformance.nouns.promises",
+    "FOREIGN": "conformance.nouns.promises",
+    "Lifecycle": "conformance.nouns.lifecycle",
+    "Deviation": "conformance.nouns.verdict",
+    "shifted": "refs.subject",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'conformance' has no attribute {name!r}; it has {', '.join(sorted(_PLACES))}")
+    from importlib import import_module
+
+    return getattr(import_module(_PLACES[name]), name)

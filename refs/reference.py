@@ -159,9 +159,9 @@ class Method:
     sign_free: Callable[[Mapping[str, Tensor], Settings], dict[str, Tensor]] | None = None
 
     @property
-    def main(self) -> Built:
-        """The reference that a card leads with."""
-        return self.built[0]
+    def main(self) -> Reference:
+        """The reference that a card leads with: a layer, where the method has one."""
+        return (*self.built, *self.references)[0]
 
     @property
     def closed(self) -> ClosedForm | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -12,10 +13,23 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class View:
-    """How a tensor as stored reads under the formula's name, and back. Linear, so that gradients carry over too."""
+    """How a tensor as stored reads under the formula's name, and back.
+
+    ``linear``: how its gradient reads, where ``read`` also adds a constant.
+    """
 
     read: Callable[[Tensor], Tensor]
     write: Callable[[Tensor, torch.Size], Tensor]
+    linear: Callable[[Tensor], Tensor] | None = None
+
+    def gradient(self, grad: Tensor) -> Tensor:
+        """The gradient of the tensor under the formula's name."""
+        return (self.linear or self.read)(grad)
+
+
+def shifted(by: float) -> View:
+    """A tensor that is stored as the formula's less ``by``: g is stored as g - 1 with ``shifted(1)``."""
+    return View(lambda t: t + by, lambda t, shape: (t - by).reshape(shape), lambda t: t)
 
 
 AS_IS = View(lambda t: t, lambda t, shape: t)
@@ -46,6 +60,8 @@ class Subject:
     host: nn.Module
     base: nn.Linear
     names: Mapping[str, tuple[str, View]] = field(default_factory=dict)
+    bookkeeping: tuple[str, ...] = ()
+    """Patterns of paths in ``host`` of buffers that are no tensors of the formula."""
 
     def __call__(self, x: Tensor) -> Tensor:
         y: Tensor = self.host(x)
@@ -69,7 +85,8 @@ class Subject:
                 slots[name] = _slot(tensor, view, kind)
         for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
             for path, tensor in tensors.items():
-                if path not in named and id(tensor) not in of_base:
+                ignored = kind == "buffer" and any(fnmatchcase(path, pattern) for pattern in self.bookkeeping)
+                if path not in named and id(tensor) not in of_base and not ignored:
                     slots[path] = _slot(tensor, AS_IS, kind)
         return slots
 
@@ -116,5 +133,5 @@ def _at(module: nn.Module, path: str) -> Any:
 
 
 def _slot(tensor: Tensor, view: View, kind: str) -> Slot:
-    grad = None if tensor.grad is None else view.read(tensor.grad.detach())
+    grad = None if tensor.grad is None else view.gradient(tensor.grad.detach())
     return Slot(view.read(tensor.detach()), grad, tensor.requires_grad, kind)

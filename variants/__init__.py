@@ -20,6 +20,7 @@ from variants.runtime.attach import attach, detach, merge_and_detach
 from variants.runtime.checkpoint import load, save
 from variants.runtime.errors import AdapterError
 from variants.runtime.merge import merge, unmerge
+from variants.runtime.numerics.derived import unchanged
 from variants.runtime.state import Attachment, attachments
 from variants.runtime.targets import Targets
 
@@ -53,5 +54,6 @@ __all__ = [
     "merge",
     "merge_and_detach",
     "save",
+    "unchanged",
     "unmerge",
 ]

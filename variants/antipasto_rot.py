@@ -205,12 +205,14 @@ class AntiPaSTORot(SVDAdapter):
         return U[:, kept], S[kept], Vh[kept]
 
     def core(self, h: Tensor) -> Tensor:
-        if "angles_v" in self.config.rotated:
-            h = _turn(self.rotation("angles_v", h.dtype), h)
+        # Once for each set of angles: what shared ones get from both sides is added before it is rounded.
+        R = {angles: self.rotation(angles, h.dtype) for angles in self.config.rotated}
+        if "angles_v" in R:
+            h = _turn(R["angles_v"], h)
         S = self.S.to(h.dtype)
         h = h * (S + self.coeff * self.delta.to(h.dtype) if self.config.use_delta_s else S)
         if left := self.config.left:
-            h = _turn(self.rotation(left, h.dtype).mT, h)
+            h = _turn(R[left].mT, h)
         return h
 
     def rotation(self, angles: str, dtype: torch.dtype) -> Tensor:

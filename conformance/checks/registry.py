@@ -16,8 +16,9 @@ from conformance.checks.numbers import (
     steering,
     trajectory,
 )
+from conformance.checks.space import space
 from conformance.checks.start import data_init, init, ranks, reconstruction, shared_inputs
-from conformance.checks.tensors import influence, params, references, refusals
+from conformance.checks.tensors import influence, params, promises, references, refusals
 from conformance.checks.use import exchange, execution_modes, quantised
 
 CHECKS: tuple[Check, ...] = tuple(
@@ -33,6 +34,7 @@ CHECKS: tuple[Check, ...] = tuple(
         gradients,
         low_precision,
         forward,
+        space,
         steering,
         contraction,
         orthogonality,
@@ -42,6 +44,7 @@ CHECKS: tuple[Check, ...] = tuple(
         trajectory,
         influence,
         refusals,
+        promises,
         detach,
         checkpoint,
         merge,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from conformance.commands.options import SINCE, WORK, Commands, add_entries, add_limit, change_since
+from conformance.commands.options import SINCE, WORK, Commands, add_entries, add_limit, change_since, require_usable
 from conformance.planning.names import READING, BadRequest, require_case, require_variants
 
 
@@ -74,6 +74,7 @@ def _audit(options: argparse.Namespace) -> int:
     from conformance.running.background import Background, Progress
     from conformance.running.children import held
 
+    require_usable(options)
     progress = Progress()
     with Background(
         lambda: collect.in_a_child(
@@ -91,7 +92,7 @@ def _audit(options: argparse.Namespace) -> int:
     online = report.print_online(entries) if options.online else 0
     if options.case is not None:
         return max(one_case.show(plan, found), online)
-    shown = report.judged(entries, found)
+    shown = report.judged(entries, found, options.entries)
     with held():
         report.write(options.out, report.render(shown))
     if options.json:

@@ -1,4 +1,4 @@
-"""``conformance new``: the files of a new variant or check, with its place in every registry."""
+"""``conformance new``: the files of a new variant or check, with its place in every registry; or a foreign entry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROUPS = {"start": "init", "tensors": "params", "numbers": "forward", "lifecycle
 def add_to(commands: Commands) -> None:
     """Say what ``new`` takes."""
     parser = commands.add_parser("new", help="write the files of a new variant or check, and register them")
-    kinds = parser.add_subparsers(required=True, metavar="variant|check")
+    kinds = parser.add_subparsers(required=True, metavar="variant|check|entry")
     variant = kinds.add_parser("variant", help="a starter that runs, its reference, its row, its exchange with peft")
     variant.add_argument("name", metavar="NAME", help="lower case; if peft has a method of this name, it is used")
     variant.add_argument("--class", dest="class_name", metavar="CLASS", help="such as LoHa (default: from the name)")
@@ -27,6 +27,17 @@ def add_to(commands: Commands) -> None:
     check.add_argument("name", metavar="NAME", help="lower case")
     check.add_argument("--group", choices=GROUPS, default="numbers", help="its folder (default numbers)")
     check.set_defaults(command=_check)
+    entry = kinds.add_parser("entry", help="an entry for somebody else's class, ready to be audited")
+    entry.add_argument("path", metavar="PATH", type=Path, help="the file to write, such as audit_mine.py")
+    entry.add_argument("--method", required=True, help="the method that it claims to be, such as dora or peft:dora")
+    entry.add_argument("--class", dest="place", required=True, metavar="MODULE:CLASS", help="what is to be audited")
+    entry.set_defaults(command=_entry)
+
+
+def _entry(options: argparse.Namespace) -> int:
+    from conformance.foreign.starter import write_entry
+
+    return _say((str(options.path),), write_entry(options.path, options.method, options.place))
 
 
 def _variant(options: argparse.Namespace) -> int:

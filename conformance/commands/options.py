@@ -25,7 +25,9 @@ Commands = Any
 def add_entries(parser: argparse.ArgumentParser) -> None:
     """``--entries``."""
     parser.add_argument(
-        "--entries", metavar="MODULE:ATTRIBUTE", help="audit this library or tuple of entries instead of ours"
+        "--entries",
+        metavar="MODULE:ATTRIBUTE",
+        help="audit this entry, tuple of entries or library instead of ours; MODULE may be a file",
     )
 
 
@@ -72,3 +74,12 @@ def change_since(options: argparse.Namespace) -> Change | None:
     change = changed.since(options.changed_since)
     print(change, file=sys.stderr)
     return change
+
+
+def require_usable(options: argparse.Namespace) -> None:
+    """BadRequest, in one message, if the entries of somebody else cannot be built, called and mapped."""
+    if options.entries is not None:
+        from conformance.foreign.preflight import preflight
+        from conformance.planning.select import choose, entries_at
+
+        preflight(choose(options.variants, entries_at(options.entries)))

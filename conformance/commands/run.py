@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.commands.options import SINCE, WORK, Commands, add_entries, add_limit, change_since, positive
+from conformance.commands.options import (
+    SINCE,
+    WORK,
+    Commands,
+    add_entries,
+    add_limit,
+    change_since,
+    positive,
+    require_usable,
+)
 from conformance.planning.names import BadRequest
 
 if TYPE_CHECKING:
@@ -61,6 +70,7 @@ def _all(options: argparse.Namespace, committed: Mapping[str, Label]) -> int:
     from conformance.running.background import Background
     from conformance.running.children import held
 
+    require_usable(options)
     file = WORK / "evidence.jsonl"
     with Background(
         lambda: collect.through_pytest(file, workers=options.workers, entries=options.entries, minutes=options.limit)
@@ -72,7 +82,7 @@ def _all(options: argparse.Namespace, committed: Mapping[str, Label]) -> int:
         found = child.result()
     if options.entries is not None:
         _require_own(options.reports, committed, [entry.name for entry in entries])
-    shown = report.judged(entries, found)
+    shown = report.judged(entries, found, options.entries)
     files = report.render(shown)
     committable = _in_git(options.reports) and not options.reports.is_relative_to(WORK)
     stale = gate.stale_files(options.reports, files) if committable else ()

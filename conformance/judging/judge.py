@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from conformance.nouns.finding import Case, Compared, Fault, Finding, Outcome
+from conformance.nouns.finding import Case, Compared, Fault, Finding, Kind, Outcome
 from conformance.nouns.verdict import Decided, Deviation, Label, Verdict
 
 LOCK = "references"
 """The check that compares a reference with the lock."""
+LIMITS = "promises"
+"""The check that asks whether each declared limit shows."""
 WITNESS = "closed:"
 """What the id of a closed form starts with."""
 FORM = ("shape", "dtype", "numbers that are not finite")
@@ -63,6 +65,7 @@ def _judge_one(
 ) -> Verdict:
     buggy: list[Decided] = []
     faults: list[Decided] = []
+    minor: list[Decided] = []
     unproven: list[tuple[str, str]] = [("evidence", broken)] if broken else []
     seen: dict[Deviation, list[str]] = {d: [] for d in deviations}
     findings: dict[str, Finding] = {}
@@ -96,6 +99,10 @@ def _judge_one(
                 faults.append(Decided(case, finding))
             elif case.reference in drifted:
                 unproven.append((case.id, "it differs from a reference that is not the locked one"))
+            elif case.check == LIMITS:
+                unproven.append((case.id, f"a declared limit that does not show: {finding.what}: got {finding.got}"))
+            elif finding.kind.minor:
+                minor.append(Decided(case, finding))
             else:
                 buggy.append(Decided(case, finding))
     buggy, undecided = _without_a_witness(buggy, faults, cases, witnesses)
@@ -106,15 +113,16 @@ def _judge_one(
         # What differs in every case, and by default, makes PARTIAL at best: nothing is taken for proven.
         by_default = {where for d, cases_of_it in seen.items() if d.by_default and not d.scope for where in cases_of_it}
         agreed |= {c.check for c in cases if c.id in by_default}
+        agreed |= {decided.case.check for decided in minor}
         unproven += [(check, "no case of this check agreed") for check in asked if check not in agreed]
     for deviation, where in seen.items():
         if not any(fnmatchcase(case.within, deviation.cases) for case in cases):
             unproven.append((deviation.cases, "a declared deviation that matches no planned case"))
         elif not where:
             unproven.append((deviation.cases, "a declared deviation that no longer shows: withdraw it"))
-    label, reason = _label(cases, findings, buggy, unproven, seen, faults)
+    label, reason = _label(cases, findings, buggy, unproven, seen, faults, minor)
     shown = tuple((d, tuple(where)) for d, where in seen.items() if where)
-    return Verdict(name, label, reason, tuple(buggy), tuple(unproven), shown, tuple(faults), findings)
+    return Verdict(name, label, reason, tuple(buggy), tuple(unproven), shown, tuple(faults), findings, tuple(minor))
 
 
 def _without_a_witness(
@@ -189,6 +197,7 @@ def _label(
     unproven: list[tuple[str, str]],
     seen: Mapping[Deviation, list[str]],
     faults: list[Decided],
+    minor: list[Decided],
 ) -> tuple[Label, str]:
     if buggy:
         checks = ", ".join(dict.fromkeys(d.case.check for d in buggy))
@@ -196,6 +205,9 @@ def _label(
     if unproven:
         return Label.UNPROVEN, f"{_count(len(unproven), 'thing')} missing; first: {unproven[0][0]}: {unproven[0][1]}."
     partial = [d for d, where in seen.items() if where and d.by_default and not d.scope]
+    if minor:
+        kinds = ", ".join(f"{sum(d.finding.kind is k for d in minor)} {k}" for k in Kind if _has(minor, k))
+        return Label.PARTIAL, f"Of {len(cases)} planned cases: {kinds}."
     if partial:
         return Label.PARTIAL, f"{_count(len(partial), 'declared deviation')} under the default settings."
     agree = sum(_proves(finding) for finding in findings.values())
@@ -208,6 +220,10 @@ def _label(
     if silent:
         clauses.append(f"in {silent} the reference raises an error, as declared")
     return Label.CORRECT, "; ".join(clauses) + "."
+
+
+def _has(decided: list[Decided], kind: Kind) -> bool:
+    return any(d.finding.kind is kind for d in decided)
 
 
 def _count(n: int, noun: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,10 @@ LOW_PRECISION_FACTOR = 1.5
 spacing of the output dtype (rounding once to it costs up to 0.29). In float32, where sums in another order differ by
 more than a spacing, it is ``ROUNDED_K`` spacings."""
 
+
+FLOAT32_ROOM = ROUNDED_K * torch.finfo(torch.float32).eps / (EXACT_K * torch.finfo(torch.float64).eps)
+"""How many times the limit of a float64 comparison the one in float32 is: what differs by less differs in float64 only.
+It decides how a difference is named, never whether there is one."""
 
 FEW = 4.0
 """A root mean square over n numbers scatters: the factor and the share grow by ``FEW`` / sqrt(n)."""
@@ -48,6 +53,8 @@ class Comparison:
     sign of a narrow escape."""
     nans: int = 0
     """How many were NaN (in low precision: not finite) on both sides at the same place, and so not compared."""
+    exact: bool = False
+    """Whether it was compared with the limit of float64."""
     aspect: str = ""
     """Which aspect of ``what`` was compared, if not its values: ``shape``, ``dtype``, ``mean at t=0``."""
 
@@ -63,6 +70,11 @@ class Comparison:
             return -1.0
         share = self.error / self.limit if self.limit else float("inf")
         return share if share == share else float("inf")
+
+    @property
+    def order(self) -> tuple[bool, float]:
+        """For picking the one to report: a number that is off tells more than a flag, and a larger one more."""
+        return self.numeric and not self.agrees, self.badness
 
 
 def close(got: Tensor | None, want: Tensor | None, what: str, *, scale: float | None = None) -> Comparison:
@@ -101,6 +113,7 @@ def close(got: Tensor | None, want: Tensor | None, what: str, *, scale: float | 
         f"{got.reshape(-1)[index].item():.6g}",
         f"{want.reshape(-1)[index].item():.6g}",
         numeric=True,
+        exact=limit > 0 and rounding < torch.finfo(torch.float32).eps,
         nans=nans,
     )
 
@@ -144,13 +157,14 @@ def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str, *, nudge
         got=f"error {own:.2g}",
         want=f"at most {limit:.2g} (reference {theirs:.2g})",
         numeric=True,
+        exact=got.dtype == torch.float64,
         nans=nans,
     )
 
 
 def same(got: Any, want: Any, what: str, aspect: str = "") -> Comparison:
     """Equality of plain values: shapes, dtypes, flags, names."""
-    return Comparison(what, 1, got == want, got=str(got), want=str(want), aspect=aspect)
+    return Comparison(what, 1, got == want, got=without_addresses(got), want=without_addresses(want), aspect=aspect)
 
 
 def holds(ok: bool, what: str, got: str, want: str, *, n: int = 1, aspect: str = "") -> Comparison:
@@ -165,15 +179,20 @@ def conclude(
     facts: Facts | None = None,
     severity: Severity = Severity.MUST_FIX,
     fault: Fault = Fault.SUBJECT,
+    explained: str = "",
 ) -> Finding:
-    """One finding out of many comparisons: AGREE if all do, else the worst one's details."""
+    """One finding out of many comparisons: AGREE if all do, else the worst one's details and the names of the others.
+
+    ``explained``: the residual in words, where the check found it to be of a known form.
+    """
     comparisons = list(comparisons)
-    worst = max(comparisons, key=lambda c: c.badness, default=None)
+    worst = max(comparisons, key=lambda c: c.order, default=None)
     if worst is None:
         return Finding(case, Outcome.AGREE, 0, facts=facts)
     if worst.agrees:
         # Report the tightest squeeze, so that the raw evidence shows how near to its limit an agreement was.
         worst = max(comparisons, key=lambda c: c.error / c.limit if c.limit and not c.exact_bound else 0.0)
+    wrong = sorted((c for c in comparisons if not c.agrees), key=lambda c: c.order, reverse=True)
     return Finding(
         case,
         Outcome.AGREE if all(c.agrees for c in comparisons) else Outcome.DIFFER,
@@ -192,6 +211,9 @@ def conclude(
         differing=tuple(sorted({c.compared for c in comparisons if not c.agrees})),
         nans=sum(c.nans for c in comparisons),
         exact_bound=worst.exact_bound,
+        float32_would_agree=bool(wrong) and all(c.exact and c.error <= FLOAT32_ROOM * c.limit for c in wrong),
+        others=tuple(dict.fromkeys(str(c.compared) for c in wrong if c.compared != worst.compared)),
+        explained=explained if wrong else "",
     )
 
 
@@ -199,6 +221,11 @@ def raised(case: str, why: str, *, expected: str = "the reference returned a val
     """The finding about a subject that raised where a value was expected; ``expected`` says why it was."""
     told = (RAISED,)
     return Finding(case, Outcome.DIFFER, 1, str(RAISED), got=why, want=expected, asked=told, differing=told)
+
+
+def without_addresses(thing: object) -> str:
+    """In words, without the addresses in memory that differ from run to run."""
+    return re.sub(r"\b0x[0-9a-f]+\b", "0x...", str(thing))
 
 
 def _finite(x: float) -> float:

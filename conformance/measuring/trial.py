@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import os
+import sysconfig
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from conformance.nouns.entry import Entry
+from conformance.measuring.compare import without_addresses
+from conformance.nouns.entry import ROOT, Entry, place_of
 from conformance.nouns.finding import Case
 from conformance.nouns.probe import Probe
 from refs.reference import Built, Reference
@@ -108,6 +112,7 @@ class Trial:
         """The audited side, freshly built under torch's seed ``seed``, with ``values`` loaded if they are given."""
         with asking_the_subject():
             subject = self._build(self.entry.build, layer, seed)
+            subject.bookkeeping = self.entry.promises.bookkeeping
             if values is not None:
                 self.load(subject, values)
             return subject
@@ -178,7 +183,24 @@ def asking_the_subject() -> Iterator[None]:
 
 def in_words(error: Exception) -> str:
     """An error on one line, without the addresses in memory that differ from run to run."""
-    return " ".join(re.sub(r"\b0x[0-9a-f]+\b", "0x...", f"{type(error).__name__}: {error}").split())
+    return " ".join(without_addresses(f"{type(error).__name__}: {error}").split())
+
+
+def frame_of(error: BaseException | None) -> str:
+    """`` (file:line in function)`` of the last frame that is neither torch's nor the harness's; or nothing."""
+    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+    for frame in reversed(frames):
+        file = Path(frame.filename).resolve()
+        if file.suffix == ".py" and _is_foreign(file):
+            return f" ({place_of(file)}:{frame.lineno} in {frame.name})"
+    return ""
+
+
+def _is_foreign(file: Path) -> bool:
+    if "site-packages" in file.parts:
+        return f"site-packages{os.sep}torch{os.sep}" not in str(file)
+    of_the_harness = any(file.is_relative_to(ROOT / name) for name in ("conformance", "refs"))
+    return not of_the_harness and not file.is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def run(subject: Subject, x: Tensor, cotangent: Tensor, *, backward: bool = True, seed: int = DROPOUT_SEED) -> Run:

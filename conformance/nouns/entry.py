@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from conformance.nouns.lifecycle import Lifecycle
+from conformance.nouns.promises import Promises
 from conformance.nouns.verdict import Deviation
 from refs.reference import Method, Options, Ranks, Starts
 from refs.settings import Settings
@@ -32,7 +34,8 @@ class Entry:
     calibration, on two layers in a row or on the second only, and gives the second one's initial tensors.
     ``ranks`` does so with a model, for a method that gives each layer a rank of its own; ``starts`` with some of its
     layers, of which it gives the tensor that looks at data. ``refused`` are option sets,
-    ``r`` among them, that must raise an error. ``lifecycle`` holds what else its users can do with it.
+    ``r`` among them, that must raise an error. ``lifecycle`` holds what else its users can do with it; ``promises``
+    says what the code promises beyond its formula.
     """
 
     name: str
@@ -47,6 +50,9 @@ class Entry:
     refused: tuple[Options, ...] = ()
     lifecycle: Lifecycle | None = None
     deviations: tuple[Deviation, ...] = ()
+    promises: Promises = Promises()
+    notes: tuple[str, ...] = ()
+    """What the entry itself does so that the code can be asked (a call it makes after building): shown on the card."""
     ranks: Ranks | None = None
     starts: Starts | None = None
     build_stack: Callable[[tuple[nn.Linear, nn.Linear], Settings, bool], dict[str, Tensor]] | None = None
@@ -75,8 +81,26 @@ class Library:
 @cache
 def _location(code: Any) -> str:
     file = Path(inspect.getsourcefile(code) or "")
-    line = inspect.getsourcelines(code)[1]
+    return f"{place_of(file)}:{inspect.getsourcelines(code)[1]}"
+
+
+def place_of(file: Path) -> str:
+    """A source file for a reader elsewhere: below this repository, in its package with version, or its full path."""
+    path = file.resolve()
+    parts = path.parts
+    if "site-packages" in parts:
+        inside = parts[len(parts) - parts[::-1].index("site-packages") :]
+        return f"{'/'.join(inside)} ({_version(inside[0].removesuffix('.py'))})"
+    for folder in (ROOT, Path.cwd()):
+        if path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    return path.as_posix()
+
+
+@cache
+def _version(package: str) -> str:
+    names = metadata.packages_distributions().get(package, [package])
     try:
-        return f"{file.resolve().relative_to(ROOT).as_posix()}:{line}"
-    except ValueError:
-        return f"{file.name}:{line}"
+        return f"{names[0]} {metadata.version(names[0])}"
+    except metadata.PackageNotFoundError:
+        return f"{package}, version unknown"

@@ -166,6 +166,35 @@ class SenseFacts:
     angles: tuple[SidePair, ...]
 
 
+@dataclass(frozen=True)
+class AxisFacts:
+    """One axis of the space of uses, and its values that were asked about."""
+
+    name: str
+    meaning: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Excuse:
+    """A value, or a number of pairs of values, that cannot be asked, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class CoverageFacts:
+    """What the points of a covering array cover, over all references."""
+
+    axes: tuple[AxisFacts, ...]
+    points: int
+    pairs: int
+    excused: tuple[Excuse, ...]
+    missing: tuple[str, ...]
+    """What is neither covered nor excused."""
+
+
 class Use(StrEnum):
     """What happened when a variant was used in some way."""
 
@@ -198,6 +227,7 @@ Facts = (
     | BasisFacts
     | RoundingFacts
     | SenseFacts
+    | CoverageFacts
     | Answer
 )
 KINDS: dict[str, type[Facts]] = {
@@ -212,6 +242,7 @@ KINDS: dict[str, type[Facts]] = {
     "basis": BasisFacts,
     "rounding": RoundingFacts,
     "sense": SenseFacts,
+    "coverage": CoverageFacts,
     "answer": Answer,
 }
 """Every kind of fact by its name in the evidence file."""

@@ -35,6 +35,20 @@ class Severity(StrEnum):
     NICE_TO_HAVE = "NICE-TO-HAVE"
 
 
+class Kind(StrEnum):
+    """What a difference is; the label follows from it (docs/reading-a-card.md)."""
+
+    REFERENCE = "differs from the reference"
+    FLOAT64 = "differs in float64 only"
+    STRICTER = "stricter than the reference"
+    PROMISE = "a promise of its own broken"
+
+    @property
+    def minor(self) -> bool:
+        """Whether it is listed without making the label BUGGY."""
+        return self in (Kind.FLOAT64, Kind.STRICTER)
+
+
 @dataclass(frozen=True, order=True)
 class Case:
     """One thing to be measured: ``variant/reference/check/probe``."""
@@ -100,6 +114,14 @@ class Finding:
     """``limit`` is what exact arithmetic allows: an error near it is no narrow escape."""
     at_fault: str = ""
     """What the reference does wrong, in words, where the check saw it and it is no matter of rounding."""
+    kind: Kind = Kind.REFERENCE
+    """What the difference is, where there is one."""
+    float32_would_agree: bool = False
+    """Everything that differs was compared in float64, and is within the limit that float32 has."""
+    others: tuple[str, ...] = ()
+    """What else differs, numbers first and the largest of them first."""
+    explained: str = ""
+    """The residual in words, where it is exactly of a known form."""
 
     def __post_init__(self) -> None:
         if self.outcome is Outcome.DIFFER and not self.differing:

@@ -20,6 +20,7 @@ class Lifecycle:
     plain layer as the layer stands (its training flag included). ``merge(subject)`` and ``unmerge(subject)`` fold it
     into the weights and back. ``pair(layers, settings)`` puts two adapters of the method on two layers in a row.
     ``to_peft(subject, folder)`` writes it as peft does, ``from_peft(layer, folder)`` loads what peft wrote.
+    ``steer(subject, coeff)`` sets the coefficient at run time, for a method that has one.
     """
 
     detach: Callable[[Subject], None] | None = None
@@ -29,6 +30,7 @@ class Lifecycle:
     unmerge: Callable[[Subject], None] | None = None
     to_peft: Callable[[Subject, Path], None] | None = None
     from_peft: Callable[[nn.Linear, Path], Subject] | None = None
+    steer: Callable[[Subject, float], None] | None = None
     pair: Callable[[tuple[nn.Linear, nn.Linear], Settings], Pair] | None = None
 
 

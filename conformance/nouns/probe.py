@@ -31,6 +31,8 @@ class Probe:
     options: tuple[tuple[str, Any], ...] = ()
     special: str = ""
     seed: int = 1
+    point: tuple[tuple[str, Any], ...] = ()
+    """What only the check ``space`` varies: see ``conformance.space.points``."""
     label: str = ""
     """The id to use instead, for a check that needs no numbers."""
 
@@ -52,6 +54,7 @@ class Probe:
             *(["train"] if self.training else []),
             *(name if value is True else f"{name}={value}" for name, value in self.options),
             *([self.special] if self.special else []),
+            *(name if value is True else f"{name}={value}" for name, value in self.point),
         ]
         return "-".join(parts)
 

@@ -64,3 +64,5 @@ class Verdict:
     reference_faults: tuple[Decided, ...] = ()
     findings: dict[str, Finding] = field(default_factory=dict)
     """Every finding by case id."""
+    minor: tuple[Decided, ...] = ()
+    """What is stricter than the reference, or differs in float64 only, where no more was promised."""

@@ -9,13 +9,16 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.planning.names import FORM, BadRequest, did_you_mean, require_names, require_variants
 
 if TYPE_CHECKING:
     from conformance.nouns.entry import Entry
+    from conformance.nouns.probe import Probe
     from conformance.planning.plan import Planned
+    from refs.reference import Reference
 
 OWN = "subjects.own.roster:LIBRARY"
 """Where this repository's variants are: audited unless another place is named. The harness imports them by this name
@@ -61,11 +64,13 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a module in the current folder can be named; last, so that it shadows nothing
     module, _, attribute = place.partition(":")
-    want = "want MODULE:ATTRIBUTE, a Library or a tuple of Entry (both of conformance.nouns.entry)"
+    want = "want MODULE:ATTRIBUTE (MODULE may be a file), an Entry, a tuple of Entry or a Library"
     try:
-        entries = getattr(importlib.import_module(module), attribute)
+        entries = getattr(_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Check the name, or run where it is.") from error
+    if isinstance(entries, Entry):
+        entries = (entries,)
     if isinstance(entries, Library):
         entries = entries.entries
     if not isinstance(entries, tuple) or not all(isinstance(entry, Entry) for entry in entries):
@@ -79,8 +84,21 @@ def library_at(place: str | None) -> str:
     from conformance.nouns.entry import Library
 
     place = OWN if place is None else place
-    found = _at(place)
-    return found.name if isinstance(found, Library) else place.partition(":")[0].split(".")[0]
+    module, _, attribute = place.partition(":")
+    found = getattr(_module(module), attribute)
+    return found.name if isinstance(found, Library) else module.split(".")[0]
+
+
+def _module(name: str) -> Any:
+    """A module by its name, or by its file (``path/to/mine.py``), whose folder then is on the path."""
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    file = Path(name).resolve()
+    if not file.is_file():
+        raise ImportError(f"no such file: {name}")
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    return importlib.import_module(file.stem)
 
 
 def choose(names: Sequence[str], entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -100,6 +118,8 @@ def plan_for(names: Sequence[str], entries: Sequence[Entry], case: str | None = 
     plan = make_plan(choose(names, entries))
     if case is None:
         return plan
+    if not any(p.case.id == case for p in plan):
+        plan = (*plan, *_at_a_point(case, entries))
     asked = next((p for p in plan if p.case.id == case), None)
     if asked is None:
         raise _no_case(case, [p.case.id for p in plan])
@@ -114,6 +134,34 @@ def plan_for(names: Sequence[str], entries: Sequence[Entry], case: str | None = 
         witnesses = of_check  # what a closed form says elsewhere in the check counts where none can be asked
     witnesses = [*witnesses, *(p for p in own if p.case.check == LOCK and p not in witnesses)]
     return (asked, *witnesses)
+
+
+def _at_a_point(case: str, entries: Sequence[Entry]) -> tuple[Planned, ...]:
+    """A case of the space that no plan has, as the fuzzer prints it; nothing for any other id."""
+    from conformance.space.points import CHECK, asked, read
+
+    variant, reference, check, *rest = (*case.split("/", 3), "", "", "")
+    entry = next((each for each in entries if each.name == variant and each.method is not None), None)
+    if entry is None or entry.method is None or check != CHECK:
+        return ()
+    beside = next((r for r in entry.method.references if r.id == reference and asked(r)), None)
+    try:
+        return () if beside is None else at_the_same_point(entry, beside, read(rest[0]))
+    except (ValueError, TypeError, KeyError):
+        return ()
+
+
+def at_the_same_point(entry: Entry, reference: Reference, probe: Probe) -> tuple[Planned, ...]:
+    """The case of the space at this probe; after it that of the closed form, if it can be asked there as a witness."""
+    from conformance.checks.registry import CHECKS
+    from conformance.nouns.finding import Case
+    from conformance.planning.plan import Planned
+    from conformance.space.points import CHECK, witness_at
+
+    check = next(check for check in CHECKS if check.name == CHECK)
+    closed = witness_at(entry, probe)
+    both = [reference] if closed is None or closed is reference else [reference, closed]
+    return tuple(Planned(Case(entry.name, each.id, CHECK, probe.id), entry, each, check, probe) for each in both)
 
 
 def _no_case(case: str, known: Sequence[str]) -> BadRequest:

@@ -22,11 +22,13 @@ FORMAT = 2
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def views(entries: Sequence[Entry], verdicts: Sequence[Verdict], plan: Iterable[Case]) -> tuple[CardView, ...]:
-    """Join what is known about each variant."""
+def views(
+    entries: Sequence[Entry], verdicts: Sequence[Verdict], plan: Iterable[Case], place: str | None = None
+) -> tuple[CardView, ...]:
+    """Join what is known about each variant. ``place``: where the entries are, if they are not this repository's."""
     cases = tuple(plan)
     return tuple(
-        CardView(entry, verdict, tuple(c for c in cases if c.variant == entry.name))
+        CardView(entry, verdict, tuple(c for c in cases if c.variant == entry.name), place or "")
         for entry, verdict in zip(entries, verdicts, strict=True)
     )
 
@@ -47,8 +49,15 @@ def render(shown: tuple[CardView, ...]) -> dict[str, str]:
     must, nice = (
         shared(row for view in shown for row in pick(view)) for pick in (CardView.must_fix, CardView.nice_to_have)
     )
+    of = {view.name: view for view in shown}
     files[INDEX] = index.render(
-        views=shown, sections=SECTIONS, ways=WAYS, counts=label_counts(shown), must=must, nice=nice
+        command=lambda row: of[row.variant].command(row),
+        views=shown,
+        sections=SECTIONS,
+        ways=WAYS,
+        counts=label_counts(shown),
+        must=must,
+        nice=nice,
     )
     files[RESULTS] = json.dumps(results(shown), indent=2, sort_keys=True) + "\n"
     return files

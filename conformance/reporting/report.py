@@ -18,12 +18,12 @@ from conformance.reporting.view import SECTIONS, CardView
 from conformance.running.evidence import Evidence
 
 
-def judged(entries: Sequence[Entry], found: Evidence) -> tuple[CardView, ...]:
+def judged(entries: Sequence[Entry], found: Evidence, place: str | None = None) -> tuple[CardView, ...]:
     """Plan the entries, judge the evidence, and join both for display."""
     plan = tuple(p.case for p in make_plan(entries))
     names = [entry.name for entry in entries]
     declared = {entry.name: entry.deviations for entry in entries}
-    return cards.views(entries, judge(names, plan, found.findings, declared, broken=found.broken), plan)
+    return cards.views(entries, judge(names, plan, found.findings, declared, broken=found.broken), plan, place)
 
 
 def render(shown: tuple[CardView, ...]) -> dict[str, str]:
@@ -57,7 +57,7 @@ def print_table(shown: tuple[CardView, ...], folder: Path) -> None:
     for view in shown:
         for row in view.rows:
             if row.severity is Severity.MUST_FIX:
-                print(f"\nMUST-FIX {row.variant}: {row.told}\n  {row.case}")
+                print(f"\nMUST-FIX {row.variant}: {row.told}\n  {view.command(row)}")
     near = near_limits(finding for view in shown for finding in view.verdict.findings.values())
     for line in near:
         print(f"NEAR ITS LIMIT {line}", file=sys.stderr)

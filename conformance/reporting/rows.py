@@ -43,44 +43,53 @@ def counted(n: int, text: str) -> str:
     return text if n == 1 else f"({n} cases) {text}"
 
 
-Seen = tuple[Severity, str, str, str]
-"""Severity, text, what differs (or nothing), case."""
+Seen = tuple[Severity, str, str, str, tuple[str, ...]]
+"""Severity, text, what differs (or nothing), case, and what else differs in it."""
 
 
 def rows(
     verdict: Verdict, planned: Iterable[Case], subject_location: str, location_of: Callable[[str], str]
 ) -> tuple[Row, ...]:
     """The findings worth acting on, worst first. ``location_of`` gives ``file:line`` of the reference of a case."""
-    groups: dict[tuple[Severity, str, str], list[tuple[str, str]]] = {}
-    for severity, text, what, case in _seen(verdict, tuple(planned)):
-        groups.setdefault((severity, text, location_of(case)), []).append((what, case))
+    groups: dict[tuple[Severity, str, str], list[tuple[str, str, tuple[str, ...]]]] = {}
+    for severity, text, what, case, others in _seen(verdict, tuple(planned)):
+        groups.setdefault((severity, text, location_of(case)), []).append((what, case, others))
     made = []
     for (severity, text, location), members in groups.items():
-        whats = sorted({what for what, _ in members if what})
+        whats = sorted({what for what, _, _ in members if what})
         told = f"{text}; it shows in: {', '.join(whats)}" if whats else text
-        cases = tuple(case for _, case in members)
+        also = tuple(dict.fromkeys(name for _, _, others in members for name in others))
+        told += f"; also differ: {', '.join(also)}" if also else ""
+        cases = tuple(case for _, case, _ in members)
         made.append(Row(severity, verdict.variant, told, subject_location, location, cases))
     return tuple(sorted(made, key=lambda row: row.severity is not Severity.MUST_FIX))
 
 
 def _seen(verdict: Verdict, planned: tuple[Case, ...]) -> Iterable[Seen]:
     for decided in sorted(verdict.buggy, key=lambda d: d.case.id):
-        yield decided.finding.severity, describe(decided.finding), "", decided.case.id
+        found = decided.finding
+        yield found.severity, describe(found), "", decided.case.id, found.others
+    for decided in sorted(verdict.minor, key=lambda d: d.case.id):
+        found = decided.finding
+        yield Severity.NICE_TO_HAVE, f"{found.kind}: {describe(found)}", "", decided.case.id, found.others
+    differs = {decided.case.check for decided in verdict.buggy}
     for missing, why in verdict.unproven:
-        yield Severity.MUST_FIX, f"unproven: {why}", "", missing
+        if missing in differs:  # said already: no case of this check agreed
+            continue
+        yield Severity.MUST_FIX, f"unproven: {why}", "", missing, ()
     for decided in verdict.reference_faults:
         text, what = reference_fault(decided.finding)
-        yield Severity.NICE_TO_HAVE, text, what, decided.case.id
+        yield Severity.NICE_TO_HAVE, text, what, decided.case.id, ()
     for case in planned:
         finding = verdict.findings.get(case.id)
         if finding is None:
             continue
         if isinstance(finding.facts, LinkFacts) and finding.facts.author is Pinned.NO_COMMIT:
             text = "no commit of the authors' code is recorded, so that link is not pinned"
-            yield Severity.NICE_TO_HAVE, text, "", case.id
+            yield Severity.NICE_TO_HAVE, text, "", case.id, ()
         if finding.nans:
             text = "NaN on both sides at the same place: those numbers were not compared"
-            yield Severity.NICE_TO_HAVE, text, "", case.id
+            yield Severity.NICE_TO_HAVE, text, "", case.id, ()
 
 
 def describe(finding: Finding) -> str:
@@ -88,6 +97,8 @@ def describe(finding: Finding) -> str:
     if finding.raised:
         return f"raised {finding.got}; {finding.want}"
     if finding.numeric:
+        if finding.explained:
+            return f"{finding.what} is off: {finding.explained}"
         return f"{finding.what} differs beyond the limit (figures: run the command)"
     return f"{finding.what}: got {finding.got}, want {finding.want}"
 

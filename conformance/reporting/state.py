@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
-from conformance.nouns.finding import Case, Fault, Finding, Outcome
+from conformance.nouns.finding import Case, Fault, Finding, Kind, Outcome
 from conformance.nouns.verdict import Verdict
 
 
@@ -15,6 +15,8 @@ class State(StrEnum):
 
     AGREE = "both sides agree"
     DIFFERS = "the variant DIFFERS, undeclared"
+    FLOAT64 = "the variant differs in float64 only"
+    STRICTER = "the variant is stricter than the reference"
     MISSING = "no result arrived"
     ERROR = "the measurement failed"
     EMPTY = "nothing was compared"
@@ -29,6 +31,8 @@ SECTION_WORDS: tuple[tuple[State, str], ...] = (
     (State.MISSING, "missing"),
     (State.ERROR, "missing"),
     (State.EMPTY, "missing"),
+    (State.FLOAT64, "float64 only"),
+    (State.STRICTER, "stricter"),
     (State.DECLARED, "declared"),
     (State.WITNESSED, "ok, reference at fault"),
     (State.ILL_CONDITIONED, "ok, reference at fault"),
@@ -51,6 +55,8 @@ def state_of(case: Case, finding: Finding | None, verdict: Verdict) -> State:
         return State.DECLARED
     if any(case == decided.case for decided in verdict.reference_faults):
         return State.ILL_CONDITIONED if finding.fault is Fault.REFERENCE else State.WITNESSED
+    if any(case == decided.case for decided in verdict.minor):
+        return State.FLOAT64 if finding.kind is Kind.FLOAT64 else State.STRICTER
     return State.DIFFERS
 
 
@@ -74,4 +80,4 @@ def others(counts: Counter[State]) -> str:
 def section_word(states: Iterable[State]) -> str:
     """The state of a section in one word, the worst of its cases."""
     present = set(states)
-    return next((word for state, word in SECTION_WORDS if state in present), "missing")
+    return next((word for state, word in SECTION_WORDS if state in present), "missing" if present else "not asked")

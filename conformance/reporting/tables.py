@@ -14,6 +14,7 @@ from refs.reference import Live, Reference, Transcribed
 NOT_AGAINST_THE_REFERENCE: dict[str, str] = {
     "references": "the lock: hashes of the reference's source, and the form of its links",
     "refusals": "the untouched layer",
+    "promises": "what the entry says of its limits",
     "detach": "the layer before the adapter came",
     "checkpoint": "the adapter that was saved",
     "coexistence": "each adapter alone on its layer",

@@ -12,6 +12,7 @@ from conformance.nouns.entry import Entry
 from conformance.nouns.facts import (
     Answer,
     BasisFacts,
+    CoverageFacts,
     Facts,
     FlowFacts,
     InfluenceFacts,
@@ -22,7 +23,7 @@ from conformance.nouns.facts import (
     SubspaceFacts,
     Use,
 )
-from conformance.nouns.finding import Case, Finding, Severity
+from conformance.nouns.finding import Case, Finding, Outcome, Severity
 from conformance.nouns.verdict import Deviation, Label, Verdict
 from conformance.reporting.rows import Row, rows
 from conformance.reporting.state import State, section_word, state_of, tally
@@ -31,7 +32,7 @@ F = TypeVar("F", bound=Facts)
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("references", ("references",)),
-    ("params", ("params", "influence", "refusals")),
+    ("params", ("params", "influence", "refusals", "promises")),
     (
         "init",
         (
@@ -58,7 +59,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("training", ("trajectory",)),
     ("lifecycle", ("detach", "checkpoint", "merge", "coexistence")),
-    ("use", ("quantised", "execution_modes", "exchange")),
+    ("use", ("space", "quantised", "execution_modes", "exchange")),
 )
 """Sections of the card in order, and the checks each is made of."""
 
@@ -87,6 +88,25 @@ class CardView:
     entry: Entry
     verdict: Verdict
     planned: tuple[Case, ...]
+    place: str = ""
+    """Where the entries are (``MODULE:ATTRIBUTE``), if they are not this repository's own."""
+
+    def command(self, row: Row) -> str:
+        """The command that shows a finding: one case again, or all of them where it speaks of no case."""
+        place = f" --entries {self.place}" if self.place else ""
+        case = f" --case '{row.case}'" if row.case.count("/") >= 3 or not self.place else ""
+        return f"conformance audit {self.name}{place}{case}"
+
+    @property
+    def promised(self) -> list[str]:
+        """What the entry says of the code's limits, with what the run showed of each; and what is not asked."""
+        found = {case.probe: finding for case, finding in self.findings("promises")}
+        lines = []
+        for label, words in self.entry.promises.limits:
+            finding = found.get(label)
+            shows = finding is not None and finding.outcome is Outcome.AGREE
+            lines.append(f"Limit: {words} ({'shown' if shows else 'NOT SHOWN'} in this run).")
+        return lines + [f"Not asked: {words}." for words in self.entry.promises.unasked]
 
     @property
     def name(self) -> str:
@@ -144,6 +164,11 @@ class CardView:
     def flow(self) -> FlowFacts | None:
         """Gradient flow at t=0."""
         return self.first(FlowFacts, "gradients")
+
+    @property
+    def coverage(self) -> CoverageFacts | None:
+        """What the points of the space cover."""
+        return next((facts for _, facts in self.stated(CoverageFacts, "space")), None)
 
     @property
     def subspaces(self) -> list[SubspaceFacts]:

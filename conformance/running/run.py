@@ -5,10 +5,11 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from conformance.measuring.compare import raised
-from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject, in_words
+from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject, frame_of, in_words
 from conformance.nouns.finding import Finding, Outcome
 from conformance.planning.plan import Planned
 from conformance.running.global_state import pinned
+from conformance.running.kinds import named
 from refs.reference import Live
 
 
@@ -16,7 +17,7 @@ def run_case(planned: Planned) -> Finding:
     """The finding of one case; never raises for a broken subject or reference."""
     trial = Trial(planned.entry, planned.reference, planned.probe, planned.check.name)
     with pinned():
-        return _run_pinned(planned, trial)
+        return named(planned, _run_pinned(planned, trial))
 
 
 def _run_pinned(planned: Planned, trial: Trial) -> Finding:
@@ -26,7 +27,7 @@ def _run_pinned(planned: Planned, trial: Trial) -> Finding:
             raise ValueError(f"the check answered for {finding.case}")
         return finding
     except SubjectFailed as failure:
-        return raised(trial.case, str(failure))
+        return raised(trial.case, f"{failure}{frame_of(failure.__cause__)}")
     except Exception as error:
         if why := _declared(planned, str(error)):
             if problem := _silent(trial):

@@ -21,6 +21,8 @@ class Seeded:
     severity: Severity = Severity.MUST_FIX
     raises: bool = False
     fault: str = ""
+    before: bool = False
+    """Written before the check that kills it, and without a look at that check's probes."""
 
     @property
     def name(self) -> str:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from conformance.nouns.entry import Entry
-from proof.seeded import equivalents, faults_layerwise, faults_lifecycle, faults_lora, faults_low_rank, faults_svd
+from proof.seeded import (
+    equivalents,
+    faults_between,
+    faults_layerwise,
+    faults_lifecycle,
+    faults_lora,
+    faults_low_rank,
+    faults_svd,
+)
 from proof.seeded.fault import FAULTS, Rewrite, Seeded
 from proof.seeded.faults import codes, evaluated, trained, wrapped
 from subjects.own.entry import entry_for
@@ -24,6 +32,7 @@ SEEDED_FAULTS: tuple[Seeded, ...] = (
     *evaluated.SEEDED_FAULTS,
     *wrapped.SEEDED_FAULTS,
     *trained.SEEDED_FAULTS,
+    *faults_between.SEEDED_FAULTS,
 )
 
 REWRITES: tuple[Rewrite, ...] = (*equivalents.PARTS, *equivalents.REWRITES)

@@ -13,7 +13,19 @@ from conformance.nouns.lifecycle import Lifecycle, Pair
 from refs.calibration import batches
 from refs.settings import Settings
 from refs.subject import AS_IS, Host, Subject
-from variants import VARIANTS, Targets, attach, detach, export_peft, import_peft, load, merge, save, unmerge
+from variants import (
+    VARIANTS,
+    Targets,
+    attach,
+    attachments,
+    detach,
+    export_peft,
+    import_peft,
+    load,
+    merge,
+    save,
+    unmerge,
+)
 from variants.runtime.adapter import Adapter
 
 ON_THE_LAYER = Targets(include=("layer",))
@@ -89,8 +101,15 @@ def lifecycle_of(variant: type[Adapter]) -> Lifecycle:
         unmerge=lambda subject: unmerge(subject.host),
         to_peft=(lambda subject, folder: export_peft(subject.host, folder)) if known else None,
         from_peft=(lambda layer, folder: imported(variant, layer, folder)) if known else None,
+        steer=steer,
         pair=lambda layers, settings: pair(variant, layers, settings),
     )
+
+
+def steer(subject: Subject, coeff: float) -> None:
+    """Set the coefficient of every adapter at run time."""
+    for attachment in attachments(subject.host).values():
+        attachment.steer(coeff)
 
 
 def loaded(variant: type[Adapter], layer: nn.Linear, path: Path) -> Subject:

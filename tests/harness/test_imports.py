@@ -53,7 +53,7 @@ def test_imports_go_one_way(package: str, forbidden: tuple[str, ...]) -> None:
     assert {str(path): found for path in FILES[package] if (found := reaches(path, *forbidden))} == {}
 
 
-ROOMS = ("nouns", "measuring", "checks", "planning", "running", "judging", "reporting")
+ROOMS = ("nouns", "measuring", "space", "checks", "planning", "running", "judging", "reporting", "foreign")
 """Folders of the harness in the order of a value's journey. ``cost`` is a tool of its own; ``cli.py`` starts all."""
 
 

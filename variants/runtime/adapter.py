@@ -132,8 +132,8 @@ class Adapter(nn.Module):
     def _kept(self, sources: tuple[Tensor, ...], make: Callable[[], T], key: object = None) -> T:
         """``make()``, which follows from sources and key alone; outside of autocast, in the sources' own dtype.
 
-        In eval and inference mode it is made once, until a source changes: who enters that mode says that nothing
-        trains there. Anywhere else it is made anew, for any optimiser may write where no version is counted.
+        In eval and inference mode it is made once, until a source changes: small ones are compared whole, and large
+        ones are taken on trust only inside ``unchanged``. Anywhere else it is made anew.
         """
         if torch.compiler.is_compiling():
             return make()

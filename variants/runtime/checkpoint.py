@@ -19,6 +19,7 @@ from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened, without_scales
 from variants.runtime.layers.kept import FIELD, PREFIX, find_kept, names_in, put, require_values, values_of
 from variants.runtime.layers.kinds import is_linear_like, sizes_of
+from variants.runtime.layers.sharded import gathered
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.refuse import find_free_targets, refuse_other_variant
@@ -31,10 +32,12 @@ KEYS = ("variant", "name", "config", "layers", "left_out", "base")
 def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None) -> None:
     """Write one adapter of ``model`` to ``path``; the only one, if no ``name`` is given.
 
-    A kill at any moment leaves the old file or the new one (``variants.runtime.atomic_file``). Raises
-    ``AdapterError`` for what could not be loaded again, tensors of another shape or dtype than the config's (the model
-    was cast after ``attach``); for NaN or infinity, which would replace a good file by a useless one; and where the
-    file cannot be written. The old file is then still there.
+    A kill at any moment leaves the old file or the new one (``variants.runtime.atomic_file``). Where tensors are
+    sharded over processes (FSDP2), all of these call it together; the tensors are gathered, the first process writes.
+
+    Raises ``AdapterError`` for what could not be loaded again, tensors of another shape or dtype than the config's (the
+    model was cast after ``attach``); for NaN or infinity, which would replace a good file by a useless one; and where
+    the file cannot be written. The old file is then still there.
     """
     attachment = chosen(model, name, where="save")
     path = _path(path, "save")
@@ -42,12 +45,14 @@ def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None
     if absent := [key for key, t in tensors.items() if t.is_meta]:
         fix = "Save before the model goes to the meta device."
         raise AdapterError(got=f"{', '.join(absent)} on meta", want="values", where=f"save {path}", fix=fix)
+    tensors, writes = gathered(tensors)
     tensors = {key: t.cpu().contiguous() for key, t in tensors.items()}
     configs = {target: adapter.config for target, adapter in attachment.layers.items()}
     sizes = {target: (adapter.d_in, adapter.d_out) for target, adapter in attachment.layers.items()}
     fix = "Cast the model back, or attach with the dtype you want to save."
     _require_specified(tensors, attachment.variant, configs, sizes, where=f"save {path}", fix=fix)
-    kept = {key: t.detach().cpu().contiguous() for key, t in values_of(attachment.kept).items()}
+    whole, writes_kept = gathered({key: t.detach() for key, t in values_of(attachment.kept).items()})
+    kept = {key: t.cpu().contiguous() for key, t in whole.items()}
     require_values(attachment.kept, kept, f"save {path}")
     metadata = {
         "variant": attachment.variant.name,
@@ -58,7 +63,8 @@ def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None
         "base": json.dumps(attachment.fingerprints, sort_keys=True),
         **({FIELD: json.dumps(sorted(attachment.kept))} if attachment.kept else {}),
     }
-    write_whole(path, {**tensors, **kept}, metadata)
+    if writes and writes_kept:
+        write_whole(path, {**tensors, **kept}, metadata)
 
 
 def load(

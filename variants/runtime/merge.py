@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.sharded import refuse_sharded
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.refuse import refuse_tied
 from variants.runtime.state import CHILD, Attachment, chosen, weight_of
@@ -34,6 +35,7 @@ def merge(model: nn.Module, name: str | None = None) -> None:
     layers = _layers(model, attachment)
     folded = {}
     for target, adapter in attachment.layers.items():
+        refuse_sharded(layers[target].weight, f"merge at {target}")
         refuse_tied(model, target, layers[target], "merge at")
         if getattr(layers[target], "bias", None) is not None:
             refuse_tied(model, target, layers[target], "merge at", "bias")
@@ -131,8 +133,10 @@ def _is_linear(layer: nn.Module, weight: Tensor) -> bool:
     with torch.no_grad():
         given = layer.forward(rows).double()
         X, W, b = rows.double(), weight.double(), torch.zeros(()) if bias is None else bias.double()
-        size = X.abs() @ W.abs().T + b.abs()
-        return bool(((given - (X @ W.T + b)).abs() <= NEAR * torch.finfo(weight.dtype).eps * size).all())
+        kind = torch.finfo(weight.dtype)
+        # A residual of almost nothing, in float16, is below the smallest normal number: its spacing shrinks no more.
+        size = X.abs() @ W.abs().T + b.abs() + kind.smallest_normal
+        return bool(((given - (X @ W.T + b)).abs() <= NEAR * kind.eps * size).all())
 
 
 def _refused(attachment: Attachment, got: str, want: str, fix: str, where: str = "merge") -> AdapterError:

@@ -12,6 +12,7 @@ from conformance.checks.check import DROPOUT, SMALL, WIDE, with_dropout, with_op
 from conformance.checks.numbers.dropout import same_distribution
 from conformance.measuring.compare import Comparison, close, conclude, raised, same
 from conformance.measuring.conditioning import blamed
+from conformance.measuring.explain import explained
 from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject
 from conformance.measuring.trial import run as run_pass
 from conformance.measuring.witness import passes, start
@@ -63,13 +64,15 @@ def run(trial: Trial) -> Finding:
         values = trial.state(trial.reference_subject())
         want = run_pass(trial.reference_subject(values=values), trial.x, trial.cotangent, backward=False).y
     try:
-        finding = conclude(trial.case, _compared(trial, values, want))
+        comparisons, got = _compared(trial, values, want)
+        why = "" if all(c.agrees for c in comparisons) else explained(trial, got, want, values)
+        finding = conclude(trial.case, comparisons, explained=why)
     except SubjectFailed as failure:
         finding = raised(trial.case, str(failure))
     return blamed(trial, values, finding)
 
 
-def _compared(trial: Trial, values: Mapping[str, Tensor], want: Tensor) -> list[Comparison]:
+def _compared(trial: Trial, values: Mapping[str, Tensor], want: Tensor) -> tuple[list[Comparison], Tensor]:
     x = trial.x.clone()
     subject = trial.subject()
     with asking_the_subject():
@@ -86,4 +89,4 @@ def _compared(trial: Trial, values: Mapping[str, Tensor], want: Tensor) -> list[
         comparisons.append(same(tuple(got.shape), tuple(want.shape), "output of an empty batch", "shape"))
     if not torch.equal(x, trial.x):  # else left out: it must not count as something compared
         comparisons.append(close(x, trial.x, "the caller's x after the calls", scale=0.0))
-    return comparisons
+    return comparisons, got

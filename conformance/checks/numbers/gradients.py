@@ -133,4 +133,5 @@ def _flow(run: Run) -> dict[str, str]:
 
 
 def _base_grads(subject: Subject) -> dict[str, str]:
-    return {name: "not None" for name, p in subject.base.named_parameters(recurse=False) if p.grad is not None}
+    of_layer = {"weight": subject.base.weight, "bias": subject.base.bias}
+    return {name: "not None" for name, p in of_layer.items() if p is not None and p.grad is not None}

@@ -19,6 +19,7 @@ from conformance.nouns.entry import Entry
 from conformance.nouns.facts import InitFacts, InitialValue
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
+from conformance.nouns.promises import Float64
 from refs.reference import ClosedForm, Reference
 from refs.subject import Subject
 
@@ -105,9 +106,17 @@ def run(trial: Trial) -> Finding:
             comparisons.append(close(got, want, f"{name} at t=0", scale=scale))
     comparisons += jointly({n: pair[0] for n, pair in drawn.items()}, {n: pair[1] for n, pair in drawn.items()})
     with asking_the_subject():
-        own = is_identity(trial)
+        gap, limit = from_identity(trial)
+    own = gap <= limit
     theirs = is_identity(trial, of_reference=True) if form is None else _is_identity_of(trial, form, other[0])
-    comparisons.append(holds(own or not theirs, "identity at t=0", f"identity: {own}", f"identity: {theirs}"))
+    comparisons.append(
+        replace(
+            holds(own or not theirs, "identity at t=0", f"identity: {own}", f"identity: {theirs}"),
+            error=0.0 if own or not theirs else gap,
+            limit=0.0 if own or not theirs else limit,
+            exact=trial.entry.promises.float64 is Float64.EXACT,
+        )
+    )
     facts = InitFacts(tuple(InitialValue(*item) for item in kinds.items()), own, theirs)
     return conclude(trial.case, comparisons, facts=facts)
 
@@ -178,10 +187,18 @@ def _against_closed(trial: Trial, form: ClosedForm, mine: dict[str, Tensor]) -> 
 
 
 def is_identity(trial: Trial, *, of_reference: bool = False) -> bool:
-    """Whether a fresh adapter leaves the base's output alone, in float64."""
-    exact = replace(trial.probe, dtype="float64", adapter="float64")
+    """Whether a fresh adapter leaves the base's output alone."""
+    gap, limit = from_identity(trial, of_reference=of_reference)
+    return gap <= limit
+
+
+def from_identity(trial: Trial, *, of_reference: bool = False) -> tuple[float, float]:
+    """How far a fresh adapter moves the base's output, and the limit, in float64 where the subject computes in it."""
+    precision = "float64" if trial.entry.promises.float64 is Float64.EXACT else "float32"
+    exact = replace(trial.probe, dtype=precision, adapter=precision)
     trial = Trial(trial.entry, trial.reference, exact, trial.check)
     adapted: Subject = trial.reference_subject() if of_reference else trial.subject()
     y = trial.layer()(trial.x)
     gap = (adapted(trial.x) - y).abs().max().item()
-    return bool(gap <= EXACT_K * torch.finfo(torch.float64).eps * y.abs().max().item())
+    rounding = EXACT_K * torch.finfo(torch.float64).eps if precision == "float64" else ROUNDED_K * 2**-23
+    return gap, rounding * y.abs().max().item()

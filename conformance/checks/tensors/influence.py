@@ -45,7 +45,9 @@ def run(trial: Trial) -> Finding:
         for name, moves in own.items()
         if name not in theirs
     ]
-    half = replace(trial, probe=replace(trial.probe, dtype="bfloat16"))  # some methods have another way for it
+    # In half precision some methods have another way for it.
+    adapter = trial.probe.adapter if trial.entry.promises.mixes_dtypes else "bfloat16"
+    half = replace(trial, probe=replace(trial.probe, dtype="bfloat16", adapter=adapter))
     comparisons += [*_followed(trial, values), *_followed(half, values)]
     return conclude(
         trial.case, comparisons, facts=InfluenceFacts(tuple(name for name, moves in own.items() if not moves))

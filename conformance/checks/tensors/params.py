@@ -55,7 +55,7 @@ def run(trial: Trial) -> Finding:
                 same(getattr(_row(mine[name]), aspect), getattr(_row(slot), aspect), name, aspect) for aspect in ASPECTS
             ]
     comparisons += [
-        same(_base(got), _base(want), "base", "trainable and dtype"),
+        *_base(trial, got, want),
         *_weights(trial, got, want),
         close(got.base.bias, want.base.bias, "base bias"),
         same(_trainable(mine), _trainable(other), "trainable numbers"),
@@ -77,8 +77,16 @@ def _row(slot: Slot) -> TensorFacts:
     )
 
 
-def _base(subject: Subject) -> dict[str, tuple[bool, str]]:
-    return {name: (p.requires_grad, str(p.dtype)) for name, p in subject.base.named_parameters(recurse=False)}
+def _base(trial: Trial, got: Subject, want: Subject) -> Iterator[Comparison]:
+    """Weight and bias alone: an adapter may register its own parameters on the layer itself."""
+    for name in ("weight", "bias"):
+        mine, other = getattr(got.base, name), getattr(want.base, name)
+        if mine is None or other is None:
+            yield same(mine is None, other is None, f"base {name} missing")
+            continue
+        if trial.entry.promises.freezes:
+            yield same(mine.requires_grad, other.requires_grad, f"base {name}", "trainable")
+        yield same(str(mine.dtype), str(other.dtype), f"base {name}", "dtype")
 
 
 def _trainable(slots: dict[str, Slot]) -> int:

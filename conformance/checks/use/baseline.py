@@ -30,7 +30,7 @@ class Through(Subject):
 
 def through(subject: Subject, call: Callable[[Tensor], Tensor]) -> Through:
     """The subject, called by ``call``."""
-    return Through(subject.host, subject.base, subject.names, call)
+    return Through(subject.host, subject.base, subject.names, subject.bookkeeping, call)
 
 
 def numbers(trial: Trial, *marks: str) -> list[dict[str, Tensor]]:

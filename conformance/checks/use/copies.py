@@ -24,7 +24,7 @@ def deepcopied(trial: Trial) -> Iterator[Comparison]:
     def twin(subject: Subject) -> Subject:
         memo: dict[int, Any] = {}
         host = copy.deepcopy(subject.host, memo)
-        return Subject(host, memo[id(subject.base)], subject.names)
+        return Subject(host, memo[id(subject.base)], subject.names, subject.bookkeeping)
 
     yield from _independent(trial, twin, "the deep copy")
 
@@ -37,7 +37,7 @@ def pickled(trial: Trial) -> Iterator[Comparison]:
         torch.save((subject.host, subject.base), file)
         file.seek(0)
         host, base = torch.load(file, weights_only=False)
-        return Subject(host, base, subject.names)
+        return Subject(host, base, subject.names, subject.bookkeeping)
 
     yield from _independent(trial, twin, "the pickled copy")
 
@@ -117,7 +117,7 @@ def _gradients(
 
     grads = torch.func.grad(loss)({path: tensors[path] for path, _ in trained.values()})
     for name, (path, view) in trained.items():
-        yield close(view.read(grads[path]), want.grads[name], f"gradient of {name} {when}")
+        yield close(view.gradient(grads[path]), want.grads[name], f"gradient of {name} {when}")
 
 
 def mapped(trial: Trial) -> Iterator[Comparison]:

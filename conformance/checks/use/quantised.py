@@ -27,6 +27,8 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """Kinds of 4-bit and 8-bit weights, once per entry with a lifecycle."""
     if entry.lifecycle is None or entry.method is None or reference is not entry.method.main:
         return ()  # without a lifecycle nothing says how the subject is put on such a layer
+    if entry.promises.as_reference and "quantised" not in entry.invariants:
+        return ()  # a refusal that names the layer is a promise of its own
     changed = (replace(ON_BLOCKS, special=kind, dtype=d) for kind in KINDS for d in ("float32", "bfloat16"))
     fresh = (replace(ON_BLOCKS, special=kind, dtype="bfloat16", state="t0") for kind in ("nf4", "int8"))
     # On a CPU with AVX512-BF16 bitsandbytes rewrites the layer when it is evaluated: by the calibration, between two

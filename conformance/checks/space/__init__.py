@@ -1,0 +1,1 @@
+"""One question, asked at many points of the space of uses."""

@@ -1,0 +1,233 @@
+"""Is it the same function at every pair of circumstances: dtype, size, shape, mode, past, options, way of calling?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from conformance.checks.numbers.dropout import same_distribution
+from conformance.checks.space.calling import Answers, answers, as_doubles, gradients, inputs, mark, of_the_form
+from conformance.checks.space.lives import brought_up, draws_anew, left_behind, stored
+from conformance.measuring.compare import Comparison, close, conclude, holds, no_less_exact, raised, same
+from conformance.measuring.conditioning import blamed, signs
+from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject, rounded
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Finding, Outcome
+from conformance.nouns.probe import Probe
+from conformance.space.coverage import coverage
+from conformance.space.points import COVERAGE, probes_of
+from refs.reference import Built, ClosedForm, Reference
+from refs.subject import Subject
+
+DEAD = 1e-10
+"""A gradient is dead when it is below this share of the largest gradient (float64)."""
+DRAWS = 8
+"""How many times a point in low precision is asked where the first time shows a larger error."""
+FAINT = 0.01
+"""A gradient is compared to the digits of this share of the largest one at least: below that it is mostly cancelled."""
+
+
+def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
+    """A covering array over the space of uses: every pair of values is in one point at least."""
+    return probes_of(entry, reference)
+
+
+def run(trial: Trial) -> Finding:
+    """Make the calls of the point on both sides with equal tensors; compare outputs, gradients and what is left."""
+    if trial.probe.label == COVERAGE:
+        return _coverage(trial)
+    values: dict[str, Tensor] = {}
+    try:
+        subject = brought_up(trial)
+        values = _known(trial, stored(subject))
+        finding = conclude(trial.case, list(_compared(trial, subject, values)))
+    except SubjectFailed as failure:
+        finding = raised(trial.case, str(failure))
+    return blamed(trial, values, finding) if values else finding
+
+
+def _coverage(trial: Trial) -> Finding:
+    """Every value and every pair is in a point or has an excuse; else nothing is proven."""
+    facts = coverage(trial.entry)
+    if facts.missing:
+        told = f"{len(facts.missing)} not: {facts.missing[0]}"
+        what, want = "coverage of the space", "every value of every axis covered or excused"
+        return Finding(trial.case, Outcome.ERROR, what=what, got=told, want=want, facts=facts)
+    return replace(
+        conclude(trial.case, [holds(True, "pairs of values", "covered", "covered", n=facts.pairs)]), facts=facts
+    )
+
+
+def _known(trial: Trial, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The values that the reference has tensors for, as it stores them."""
+    if not isinstance(trial.reference, Built):
+        return values
+    return rounded(values, trial.reference_subject())
+
+
+def _compared(trial: Trial, subject: Subject, values: Mapping[str, Tensor]) -> Iterator[Comparison]:
+    pairs = inputs(trial)
+    copies = [(x.clone(), c.clone()) for x, c in pairs]
+    with asking_the_subject():
+        got = answers(trial, subject, pairs, own=True)
+        state = torch.get_rng_state()
+    for (x, c), (x0, c0) in zip(pairs, copies):
+        yield _untouched(x, x0, "the caller's x after the calls")
+        yield _untouched(c, c0, "the cotangent after the backward")
+    if not (trial.probe.training and trial.probe.settings.option("dropout", 0.0)):
+        yield same(torch.equal(state, _unused()), True, "global generator after calls that draw nothing")
+    base = {name: p.grad is not None for name, p in subject.base.named_parameters(recurse=False) if p.grad is not None}
+    yield same(base, {}, "gradients of the base")
+    yield from _as_the_reference(trial, subject, values, copies, got)
+    if trial.probe.state == "t0":
+        yield draws_anew(trial)
+    kept = trial.layer().weight.detach() if mark(trial, "life") != "written" else None
+    yield from left_behind(trial, subject, kept)
+
+
+def _unused() -> Tensor:
+    from conformance.measuring.trial import DROPOUT_SEED
+
+    return torch.Generator().manual_seed(DROPOUT_SEED).get_state()
+
+
+def _untouched(now: Tensor, before: Tensor, what: str) -> Comparison:
+    if torch.equal(now, before):
+        return Comparison(what, 0, True)  # nothing counts as compared that could not differ by rounding
+    return same(False, True, what)
+
+
+def _as_the_reference(
+    trial: Trial,
+    subject: Subject,
+    values: Mapping[str, Tensor],
+    pairs: list[tuple[Tensor, Tensor]],
+    got: Answers,
+) -> Iterator[Comparison]:
+    if isinstance(trial.reference, ClosedForm):
+        yield from _equal(got, of_the_form(trial, trial.reference, values, pairs))
+        return
+    reference = trial.reference_subject(values=values)
+    want = answers(trial, reference, pairs)
+    if trial.probe.dtype == trial.probe.adapter == "float64":
+        comparisons = list(_equal(got, want))
+    else:
+        four = _rounded(trial, values, pairs, got, want)
+        comparisons = list(_no_less_exact(trial, *four))
+        if not all(c.agrees for c in comparisons):
+            comparisons = list(_no_less_exact(trial, *_pooled(trial, four)))
+    if trial.drops and not all(c.agrees for c in comparisons) and _other_masks(trial, values, pairs):
+        comparisons = same_distribution(trial, subject, reference, gradients=gradients(trial))
+    yield from comparisons
+
+
+def _other_masks(trial: Trial, values: Mapping[str, Tensor], pairs: list[tuple[Tensor, Tensor]]) -> bool:
+    """Whether the subject draws other numbers than the reference, in float64, where nothing is rounded."""
+    plain = tuple(pair for pair in trial.probe.point if pair[0] not in ("autocast", "life"))
+    exact = replace(trial, probe=replace(trial.probe, dtype="float64", adapter="float64", point=plain))
+    subject = brought_up(exact)
+    exact.load(subject, values)
+    with asking_the_subject():
+        got = answers(exact, subject, as_doubles(pairs), own=True)
+    want = answers(exact, exact.reference_subject(values=values), as_doubles(pairs))
+    return not all(close(y, z, "output").agrees for y, z in zip(got.outputs, want.outputs))
+
+
+def _named(got: Answers, want: Answers) -> Iterator[tuple[str, Tensor | None, Tensor | None]]:
+    for y, z in zip(got.outputs, want.outputs):
+        yield "output", y, z
+    for g, h in zip(got.of_inputs, want.of_inputs):
+        yield "gradient of x", g, h
+    for name, grad in want.grads.items():
+        yield f"gradient of {name}", got.grads.get(name), grad
+
+
+def _equal(got: Answers, want: Answers) -> Iterator[Comparison]:
+    grads = [g[g.isfinite()] for g in (*want.of_inputs, *want.grads.values()) if g is not None]
+    scale = max((g.abs().max().item() for g in grads if g.numel()), default=0.0)
+    for what, one, other in _named(got, want):
+        own = other.abs().max().item() if other is not None and other.numel() and bool(other.isfinite().all()) else None
+        floor = None if own is None or what == "output" else scale if own <= DEAD * scale else max(own, FAINT * scale)
+        yield close(one, other, what, scale=floor)
+        if one is not None and other is not None and not other.numel():
+            yield same(tuple(one.shape), tuple(other.shape), what, "shape")
+    if want.grads:
+        yield same(sorted(got.grads), sorted(want.grads), "tensors that train")
+
+
+Four = tuple[Answers, Answers, Answers, Answers]
+"""What the subject gives, what the reference gives in the same precision and in float64, and there a rounding away."""
+
+
+def _rounded(
+    trial: Trial,
+    values: Mapping[str, Tensor],
+    pairs: list[tuple[Tensor, Tensor]],
+    got: Answers,
+    want: Answers,
+) -> Four:
+    truth, nudged = (_exact(trial, values, pairs, by) for by in (0.0, torch.finfo(torch.float32).eps))
+    return got, want, truth, nudged
+
+
+def _pooled(trial: Trial, first: Four) -> Four:
+    """The same point with other numbers, together: of few numbers, the size of one error is mostly chance."""
+    drawn = [first]
+    for seed in range(1, DRAWS):
+        other = replace(trial, probe=replace(trial.probe, seed=trial.probe.seed + seed))
+        subject = brought_up(other)
+        values = _known(other, stored(subject))
+        pairs = inputs(other)
+        with asking_the_subject():
+            got = answers(other, subject, pairs, own=True)
+        want = answers(other, other.reference_subject(values=values), pairs)
+        drawn.append(_rounded(other, values, pairs, got, want))
+    one, two, three, four = (_stacked(list(each)) for each in zip(*drawn))
+    return one, two, three, four
+
+
+def _stacked(several: list[Answers]) -> Answers:
+    return Answers(
+        [torch.stack(each) for each in zip(*(a.outputs for a in several))],
+        [_all(list(each)) for each in zip(*(a.of_inputs for a in several))],
+        {name: _all([a.grads.get(name) for a in several]) for name in several[0].grads},
+    )
+
+
+def _all(tensors: list[Tensor | None]) -> Tensor | None:
+    there = [t for t in tensors if t is not None]
+    return torch.stack(there) if len(there) == len(tensors) else None
+
+
+def _no_less_exact(trial: Trial, got: Answers, want: Answers, truth: Answers, nudged: Answers) -> Iterator[Comparison]:
+    near = list(_named(truth, nudged))
+    for (what, one, other), (_, exact, moved) in zip(_named(got, want), near):
+        if one is None or other is None or exact is None:
+            yield same(one is None, other is None, f"{what} missing")
+        elif not exact.numel():
+            yield same(tuple(one.shape), tuple(other.shape), what, "shape")
+        elif mark(trial, "autocast"):
+            yield from _under_autocast(trial, what, one, other, exact)
+        else:
+            yield no_less_exact(one, other, exact, what, nudged=moved)
+
+
+def _under_autocast(trial: Trial, what: str, one: Tensor, other: Tensor, exact: Tensor) -> Iterator[Comparison]:
+    """In units of what autocast rounds to; an output has the dtype of the reference's, or of the bare layer's."""
+    if what == "output":
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            bare = trial.layer()(trial.x).dtype
+        names = sorted({str(bare), str(other.dtype)})
+        yield holds(str(one.dtype) in names, what, str(one.dtype), " or ".join(names), aspect="dtype")
+    yield no_less_exact(one.bfloat16(), other.bfloat16(), exact, what)
+
+
+def _exact(trial: Trial, values: Mapping[str, Tensor], pairs: list[tuple[Tensor, Tensor]], nudge: float) -> Answers:
+    """The reference in float64, for inputs that are moved by the share ``nudge``."""
+    exact = replace(trial, probe=replace(trial.probe, adapter="float64"))
+    reference = exact.reference_subject(trial.layer("float64"), values=values)
+    moved = [tuple(t * (1 + nudge * signs(t)) for t in pair) for pair in as_doubles(pairs)]
+    return answers(exact, reference, [(x, c) for x, c in moved], autocast=False)

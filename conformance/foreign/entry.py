@@ -1,0 +1,152 @@
+"""``conformance.entry``: a way to put code on a layer becomes an entry; all else has a default or is inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from conformance.foreign.mapping import base_of, inferred, tensors_of
+from conformance.foreign.observe import observed
+from conformance.nouns.entry import Entry
+from conformance.nouns.lifecycle import Lifecycle
+from conformance.nouns.promises import FOREIGN, Promises
+from conformance.nouns.verdict import Deviation
+from conformance.planning.names import BadRequest, did_you_mean
+from refs.reference import Method, Options
+from refs.registry import METHODS
+from refs.settings import Settings
+from refs.subject import Host, Slot, Subject, View
+
+Put = Callable[[nn.Linear, Settings], nn.Module | None]
+Name = str | tuple[str, View]
+
+
+def entry(
+    name: str,
+    method: str | Method,
+    put: Put,
+    *,
+    names: Mapping[str, Name] | None = None,
+    code: Any = None,
+    lifecycle: Lifecycle | None = None,
+    promises: Promises | None = None,
+    has_dropout: bool = False,
+    options: Sequence[Options] = (),
+    refused: Sequence[Options] = (),
+    deviations: Sequence[Deviation] = (),
+    notes: Sequence[str] = (),
+) -> Entry:
+    """An entry for code that ``put(layer, settings)`` puts on a plain ``nn.Linear``.
+
+    ``put`` returns the module to call, or None where it changed the layer itself; the layer's weight and bias must be
+    in it. ``settings.r`` and ``settings.alpha`` say how large. ``method``: ``"dora"``, ``"peft:dora"``, or a ``Method``
+    of your own. ``names``: where each tensor of the formula is, relative to the module; inferred where it is clear.
+    ``code``: the class that findings point at (default: that of the module). ``lifecycle``: functions for merging,
+    saving and so on. ``promises``: what it does not do; None:
+    what it is seen not to take. ``options``: option sets to ask, as sorted pairs.
+    ``notes``: what ``put`` does for the code, for the card. BadRequest for a method that there is not.
+    """
+    of = method if isinstance(method, Method) else method_named(method)
+    given = dict(names or {})
+    found: dict[tuple[str, ...], dict[str, tuple[str, View]]] = {}
+
+    def build(layer: nn.Linear, settings: Settings) -> Subject:
+        key = tuple(key for key, _ in settings.options)
+        if key not in found:
+            found[key] = _names(of, put, given, settings)
+        return _built(layer, settings, put, found[key], replaced=of.replaces_weight)
+
+    return Entry(
+        name,
+        build,
+        code if code is not None else put,
+        of,
+        has_dropout=has_dropout,
+        options=tuple(options),
+        refused=tuple(refused),
+        lifecycle=lifecycle,
+        deviations=tuple(deviations),
+        promises=_limits(build, of) if promises is None else promises,
+        notes=tuple(notes),
+    )
+
+
+def _limits(build: Callable[[nn.Linear, Settings], Subject], method: Method) -> Promises:
+    try:
+        return observed(build, method.references[0].options)
+    except BadRequest:  # names that are not clear: the preflight says so
+        return FOREIGN
+
+
+def method_named(name: str) -> Method:
+    """The method of that name, or of a reference of that id. BadRequest if there is none."""
+    for method in METHODS:
+        if name == method.name or name in {reference.id for reference in method.references}:
+            return method
+    known = [method.name for method in METHODS]
+    raise BadRequest(
+        f"method: got {name!r}, want one of {', '.join(known)}. {did_you_mean(name.rpartition(':')[2], known)}".rstrip()
+    )
+
+
+def _built(
+    layer: nn.Linear, settings: Settings, put: Put, names: Mapping[str, tuple[str, View]], *, replaced: bool
+) -> Subject:
+    host, base = _put(layer, settings, put, replaced=replaced)
+    subject = Subject(host, base, {name: (f"layer.{path}", view) for name, (path, view) in names.items()})
+    if settings.dtype is not None:
+        dtype = getattr(torch, settings.dtype)
+        for path, _ in subject.names.values():
+            tensor = _at(host, path)
+            if isinstance(tensor, Tensor) and tensor.dtype != dtype:
+                tensor.data = tensor.data.to(dtype)
+    return subject
+
+
+def _put(layer: nn.Linear, settings: Settings, put: Put, *, replaced: bool) -> tuple[Host, nn.Linear]:
+    weight = layer.weight.detach().clone()
+    module = put(layer, settings)
+    module = layer if module is None else module
+    if not isinstance(module, nn.Module):
+        raise BadRequest(
+            f"put: got a {type(module).__name__}, want the nn.Module to call, or None for the layer itself."
+        )
+    return Host(module), base_of(module, weight, replaced=replaced)  # type: ignore[return-value]
+
+
+def _names(method: Method, put: Put, given: Mapping[str, Name], settings: Settings) -> dict[str, tuple[str, View]]:
+    """Found once, on a layer of which no two sizes are equal."""
+    usual = Settings(r=4, alpha=6.0, options=settings.options)
+    host, base = _put(_layer(), usual, put, replaced=method.replaces_weight)
+    tensors = tensors_of(host.layer, base)
+    return inferred(tensors, wanted(method, settings.options), given)
+
+
+def _layer() -> nn.Linear:
+    torch.default_generator.manual_seed(0)
+    return nn.Linear(12, 20)
+
+
+@cache
+def wanted(method: Method, options: Options = ()) -> dict[str, Slot]:
+    """The formula's tensors as the main reference has them on a layer 12 -> 20 with r=4."""
+    from conformance.foreign.own import tensors_of_closed
+
+    reference = method.witness_for(Settings(options=options))
+    if reference is None:
+        return tensors_of_closed(method)
+    options = tuple(sorted({**dict(reference.options), **dict(options)}.items()))
+    subject = reference.build(_layer(), Settings(r=4, alpha=6.0, options=options))
+    slots = subject.slots()
+    return {name: slots[name] for name in subject.names if name in slots}
+
+
+def _at(module: nn.Module, path: str) -> Any:
+    thing: Any = module
+    for part in path.split("."):
+        thing = getattr(thing, part, None)
+    return thing

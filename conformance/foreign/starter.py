@@ -1,0 +1,88 @@
+"""``conformance new entry``: a file that puts somebody's class on a layer, as far as its signature tells how."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from conformance.foreign.entry import method_named
+from conformance.planning.names import BadRequest
+
+TEMPLATE = Path(__file__).parents[1] / "commands" / "templates" / "entry.py.txt"
+LAYERS = ("base", "base_layer", "layer", "linear", "module", "org_module", "original_layer", "original", "wrapped")
+"""Names of a parameter that takes the layer itself."""
+VALUES: dict[str, tuple[str, ...]] = {
+    "layer.in_features": ("in_features", "in_dim", "input_dim", "d_in", "in_size"),
+    "layer.out_features": ("out_features", "out_dim", "output_dim", "d_out", "out_size"),
+    "settings.r": ("r", "rank", "lora_rank", "lora_r", "lora_dim", "dim"),
+    "settings.alpha": ("alpha", "lora_alpha", "scale_alpha"),
+    "layer.bias is not None": ("bias", "use_bias"),
+    "layer.weight.dtype": ("dtype",),
+    "layer.weight.device": ("device",),
+}
+"""What is passed, by the names under which constructors take it."""
+
+
+def write_entry(path: Path, method: str, place: str) -> str:
+    """Write it; what to do next. BadRequest, with nothing written: for a path that is taken, an unknown method,
+    or a class that cannot be imported.
+    """
+    if path.exists():
+        raise BadRequest(f"new entry: got {path}, which is there already; want a free name. Choose another one.")
+    if path.suffix != ".py" or not path.stem.isidentifier():
+        raise BadRequest(f"new entry: got {path}, want a Python file with a plain name, such as audit_mine.py.")
+    of = method_named(method)
+    module, _, name = place.partition(":")
+    code = _class(module, name, place)
+    arguments, missing = call_of(code)
+    of_its_own = "layer" not in [a.partition("=")[2] for a in arguments]
+    text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        module=module,
+        Class=name,
+        method=of.name,
+        name=re.sub(r"\W", "_", f"{name}_{of.name}".lower()),
+        call=", ".join(arguments),
+        copy="\n    copy_base(layer, module)" if of_its_own else "",
+        helpers="copy_base, entry" if of_its_own else "entry",
+        todo=f"  # TODO: also wants {', '.join(missing)}" if missing else "",
+    )
+    path.write_text(text, encoding="utf-8")
+    return (
+        (f"Its constructor also wants {', '.join(missing)}: write that into `put`.\n" if missing else "")
+        + f"conformance audit --entries {path}:ENTRY\n"
+        "docs/adding.md, 'Somebody else's code', says what an entry may promise."
+    )
+
+
+def _class(module: str, name: str, place: str) -> Any:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadRequest(
+            f"new entry: got --class {place!r} ({error}), want MODULE:CLASS that can be imported."
+        ) from error
+
+
+def call_of(code: Any) -> tuple[list[str], list[str]]:
+    """The constructor's arguments that can be told from their names, and the names of the others that it needs."""
+    known = {name: value for value, names in VALUES.items() for name in names} | dict.fromkeys(LAYERS, "layer")
+    arguments, missing = [], []
+    parameters = [p for n, p in inspect.signature(code).parameters.items() if n != "self"]
+    takes_layer = any(p.name in LAYERS for p in parameters)
+    for p in parameters:
+        if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            continue
+        value = known.get(p.name)
+        if value is not None and not (takes_layer and value.startswith("layer.")):
+            arguments.append(f"{p.name}={value}")
+        elif p.default is p.empty:
+            missing.append(p.name)
+    return arguments, missing

@@ -1,0 +1,1 @@
+"""Microsoft's loralib, which the paper's authors wrote."""
