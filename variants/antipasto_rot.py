@@ -183,7 +183,7 @@ class AntiPaSTORot(SVDAdapter):
         return MeanAbs(layer)
 
     def core(self, h: Tensor) -> Tensor:
-        # Once for each set of angles: what shared ones get from both sides is added before it is rounded to their dtype.
+        # Once for each set: what shared angles get from both sides is added before it is rounded to their dtype.
         R = {angles: self.rotation(angles, h.dtype) for angles in self.config.rotated}
         if "angles_v" in R:
             h = _turn(R["angles_v"], h)
