@@ -33,7 +33,7 @@ F = TypeVar("F", bound=Facts)
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("references", ("references",)),
     ("params", ("params", "influence", "refusals")),
-    ("init", ("init", "data_init", "reconstruction", "ranks", "shared_inputs", "gradients")),
+    ("init", ("init", "data_init", "reconstruction", "ranks", "shared_inputs", "several_layers", "gradients")),
     ("dtype", ("low_precision",)),
     ("forward", ("forward", "steering", "contraction", "orthogonality", "chirality", "penalty", "pairing")),
     ("lifecycle", ("detach", "checkpoint", "merge", "coexistence")),

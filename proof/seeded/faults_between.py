@@ -25,6 +25,7 @@ SEEDED_FAULTS: tuple[Seeded, ...] = (
     _Before(between_points.LoRARankCountsUpToSixteen, "lora"),
     _Before(between_points.LoRADrawsInEval, "lora"),
     _Before(between_points.LoRAStaysInEval, "lora"),
+    _Before(between_points.LoRAOneDrawPerShape, "lora", killer="several_layers"),
     _Before(between_points.LoRAHooksTwiceAfterUnmerge, "lora"),
     _Before(between_points.PiSSAOneDecompositionPerShape, "pissa", killer="init"),
     _Before(between_points.EVADoublesAlphaWithRho, "eva"),
@@ -66,6 +67,5 @@ ALIVE: tuple[tuple[type, str, str], ...] = (
         "dora",
         "a start in half precision is judged beside peft's, which rounds",
     ),
-    (between_points.LoRAOneDrawPerShape, "lora", "a question is about one layer, or two in two calls of attach"),
 )
 """Written with them, and killed by no check: fault, variant, why."""
