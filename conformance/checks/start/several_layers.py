@@ -1,4 +1,4 @@
-"""Does each of several layers of one shape get a start of its own: draws that differ, nothing shared, nothing mixed up?"""
+"""Does each of several layers of one shape get a start of its own: other draws, nothing shared, nothing mixed up?"""
 
 from __future__ import annotations
 
