@@ -17,7 +17,7 @@ from conformance.checks.numbers import (
     trajectory,
 )
 from conformance.checks.space import space
-from conformance.checks.start import data_init, init, ranks, reconstruction, shared_inputs
+from conformance.checks.start import data_init, init, ranks, reconstruction, several_layers, shared_inputs
 from conformance.checks.tensors import influence, params, promises, references, refusals
 from conformance.checks.use import exchange, execution_modes, quantised
 
@@ -31,6 +31,7 @@ CHECKS: tuple[Check, ...] = tuple(
         reconstruction,
         ranks,
         shared_inputs,
+        several_layers,
         gradients,
         low_precision,
         forward,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from refs.settings import Settings
 from refs.subject import Subject
@@ -20,6 +20,8 @@ class Lifecycle:
     plain layer as the layer stands (its training flag included). ``merge(subject)`` and ``unmerge(subject)`` fold it
     into the weights and back. ``pair(layers, settings)`` puts two adapters of the method on two layers in a row.
     ``to_peft(subject, folder)`` writes it as peft does, ``from_peft(layer, folder)`` loads what peft wrote.
+    ``several(layers, settings)`` puts one adapter on all layers of one row by one call, and gives each one's tensors
+    themselves.
     ``steer(subject, coeff)`` sets the coefficient at run time, for a method that has one.
     """
 
@@ -31,6 +33,7 @@ class Lifecycle:
     to_peft: Callable[[Subject, Path], None] | None = None
     from_peft: Callable[[nn.Linear, Path], Subject] | None = None
     steer: Callable[[Subject, float], None] | None = None
+    several: Callable[[tuple[nn.Linear, ...], Settings], tuple[dict[str, Tensor], ...]] | None = None
     pair: Callable[[tuple[nn.Linear, nn.Linear], Settings], Pair] | None = None
 
 

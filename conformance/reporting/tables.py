@@ -17,6 +17,7 @@ NOT_AGAINST_THE_REFERENCE: dict[str, str] = {
     "promises": "what the entry says of its limits",
     "detach": "the layer before the adapter came",
     "checkpoint": "the adapter that was saved",
+    "several_layers": "each layer alone",
     "coexistence": "each adapter alone on its layer",
     "execution_modes": "the same adapter called plainly (autocast, cast to half precision: the reference)",
 }

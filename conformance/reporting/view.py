@@ -41,6 +41,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "reconstruction",
             "ranks",
             "shared_inputs",
+            "several_layers",
             "gradients",
         ),
     ),

@@ -25,6 +25,8 @@ class Options:
     elsewhere: tuple[tuple[str, str], ...] = ()
     without: tuple[tuple[str, Any, str], ...] = ()
     """Values of the common axes that the method has not got: axis, value, why."""
+    wrong: tuple[tuple[str, str, Any, str], ...] = ()
+    """Values at which a reference is known to be wrong whatever the other axes say: reference, axis, value, why."""
 
 
 def _axis(name: str, *values: Any, ends: tuple[float, float] | None = None) -> Axis:
@@ -49,7 +51,17 @@ _NO_ALPHA = tuple(("alpha", value, "the method has a coefficient in the place of
 
 OPTIONS: dict[str, Options] = {
     "lora": Options((_RSLORA, _INIT)),
-    "dora": Options((_RSLORA, _INIT)),
+    "dora": Options(
+        (_RSLORA, _INIT),
+        wrong=(
+            (
+                "peft:dora",
+                "batch",
+                (),
+                "peft's DoRA returns (1, d_out) for a single vector; `forward` shows that fault",
+            ),
+        ),
+    ),
     "pissa": Options(
         (_RSLORA, _axis("niter", None, 4)),
         (_WITHIN_THE_SPECTRUM,),
@@ -134,7 +146,10 @@ OPTIONS: dict[str, Options] = {
                 "nothing would train",
             ),
         ),
-        elsewhere=(("calibration", "chosen directions are asked for by init"),),
+        elsewhere=(
+            ("calibration", "chosen directions are asked for by init"),
+            ("selection", "chosen directions are asked for by init"),
+        ),
         without=_NO_ALPHA,
     ),
     "antipasto_ablate": Options(

@@ -49,6 +49,7 @@ def space_of(entry: Entry, reference: Reference) -> Space:
     axes += options.axes
     axes += [STEER] if "steering" in entry.invariants else []
     left_out = [(axis, value, why) for axis, value, why in options.without]
+    left_out += [(axis, value, why) for of, axis, value, why in options.wrong if of == reference.id]
     left_out += _without_a_life(entry) + _beyond(reference, axes)
     known = [(axis, value, why) for axis, value, why in left_out if any(a.name == axis for a in axes)]
     kept = []

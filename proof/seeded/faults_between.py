@@ -25,6 +25,7 @@ SEEDED_FAULTS: tuple[Seeded, ...] = (
     _Before(between_points.LoRARankCountsUpToSixteen, "lora"),
     _Before(between_points.LoRADrawsInEval, "lora"),
     _Before(between_points.LoRAStaysInEval, "lora"),
+    _Before(between_points.LoRAOneDrawPerShape, "lora", killer="several_layers"),
     _Before(between_points.LoRAHooksTwiceAfterUnmerge, "lora"),
     _Before(between_points.PiSSAOneDecompositionPerShape, "pissa", killer="init"),
     _Before(between_points.EVADoublesAlphaWithRho, "eva"),
@@ -38,7 +39,6 @@ SEEDED_FAULTS: tuple[Seeded, ...] = (
     _Before(between_layerwise.ROADPairsNeighboursByDefault, "road"),
     _Before(between_layerwise.ROADForgetsAlphaInInference, "road"),
     _Before(between_layerwise.HRAKeepsItsReflections, "hra"),
-    _Before(between_layerwise.HRAGramSchmidtUnderAutocast, "hra"),
     _Before(between_layerwise.HRAForgetsTheLastOfMany, "hra"),
     _Before(between_layerwise.AntiPaSTOIgnoresSteer, "antipasto"),
     _Before(between_layerwise.AntiPaSTOGainCutAtThree, "antipasto"),
@@ -53,6 +53,11 @@ SEEDED_FAULTS: tuple[Seeded, ...] = (
 
 ALIVE: tuple[tuple[type, str, str], ...] = (
     (
+        between_layerwise.HRAGramSchmidtUnderAutocast,
+        "hra",
+        "it changes nothing: autocast rounds both factors at the products that follow",
+    ),
+    (
         between_points.DeLoRADropsOneBranch,
         "delora",
         "no reference draws masks for the frozen copies: peft has none, and the authors' layer has no dropout",
@@ -62,6 +67,5 @@ ALIVE: tuple[tuple[type, str, str], ...] = (
         "dora",
         "a start in half precision is judged beside peft's, which rounds",
     ),
-    (between_points.LoRAOneDrawPerShape, "lora", "a question is about one layer, or two in two calls of attach"),
 )
 """Written with them, and killed by no check: fault, variant, why."""

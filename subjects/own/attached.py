@@ -102,6 +102,7 @@ def lifecycle_of(variant: type[Adapter]) -> Lifecycle:
         to_peft=(lambda subject, folder: export_peft(subject.host, folder)) if known else None,
         from_peft=(lambda layer, folder: imported(variant, layer, folder)) if known else None,
         steer=steer,
+        several=lambda layers, settings: several(variant, layers, settings),
         pair=lambda layers, settings: pair(variant, layers, settings),
     )
 
@@ -110,6 +111,20 @@ def steer(subject: Subject, coeff: float) -> None:
     """Set the coefficient of every adapter at run time."""
     for attachment in attachments(subject.host).values():
         attachment.steer(coeff)
+
+
+def several(variant: type[Adapter], layers: tuple[nn.Linear, ...], settings: Settings) -> tuple[dict[str, Tensor], ...]:
+    """The tensors on each of some layers in a row, after one call of ``attach`` for all."""
+    options = dict(settings.options)
+    data = _batches(options.pop("calibration", None), layers[0])
+    if settings.dtype is not None:
+        options["dtype"] = settings.dtype
+    model = nn.Sequential(*layers)
+    targets = Targets(include=tuple(str(i) for i in range(len(layers))))
+    config = variant.Config(targets=targets, **options, **_sizes(variant, settings))
+    calibration = None if data is None else [batch["x"] for batch in data]
+    made = attach(model, config, calibration=calibration, variant=variant).layers
+    return tuple(dict(made[str(i)].state_dict(keep_vars=True)) for i in range(len(layers)))
 
 
 def loaded(variant: type[Adapter], layer: nn.Linear, path: Path) -> Subject:
