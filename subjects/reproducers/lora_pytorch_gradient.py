@@ -8,6 +8,7 @@ torch.manual_seed(0)
 layer = nn.Linear(12, 20)
 x = torch.randn(5, 12, requires_grad=True)
 LoRA.from_module(layer, rank=4)(x).sum().backward()
+assert x.grad is not None
 print(
     "gradient of x at the start:",
     x.grad.abs().max().item(),
