@@ -272,7 +272,7 @@ def test_entries_of_an_installed_library_can_be_asked(library: str) -> None:
 
 def test_the_page_of_other_libraries_is_made_of_their_results(tmp_path: Path) -> None:
     """The page would be written by hand, or hold a verdict that no audit gave."""
-    with pytest.raises(ValueError, match="got no LIBRARY/results.json"):
+    with pytest.raises(ValueError, match=r"got no LIBRARY/results\.json"):
         page(tmp_path)
     results = report.render((known("own"),))["results.json"].replace('"OwnLayer"', '"loralib_lora"')
     (tmp_path / "loralib").mkdir()
