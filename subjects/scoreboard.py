@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from conformance.reporting.view import SECTIONS
+
 HERE = Path(__file__).parent
 HEAD = """# Other libraries
 
@@ -29,11 +31,10 @@ Each script needs the library alone, and fails when the difference is gone.
 
 def page(folder: Path) -> str:
     """The page as Markdown. ValueError if no results are there."""
-    rows, sections = [], []
+    rows, sections = [], [name for name, _ in SECTIONS]
     for file in sorted(folder.glob("*/results.json")):
         library = file.parent.name
         for name, result in sorted(json.loads(file.read_text(encoding="utf-8"))["variants"].items()):
-            sections = list(result["sections"])
             rows.append(_row(library, name, result))
     if not rows:
         raise ValueError(
@@ -46,7 +47,7 @@ def page(folder: Path) -> str:
 def _row(library: str, name: str, result: dict[str, Any]) -> str:
     version = (HERE / library / "requirements.txt").read_text(encoding="utf-8").split()[0]
     method = name.removeprefix(f"{library}_")
-    cells = " | ".join(result["sections"].values())
+    cells = " | ".join(result["sections"][section] for section, _ in SECTIONS)
     return f"| {version}: {method} | {cells} | **{result['verdict']}** | {result['reason']} |\n"
 
 

@@ -1,6 +1,4 @@
-"""adapters 1.3.0: DoRA scales the bias (the layer's output is multiplied by m/|V|, bias included), and its norm and
-its merge leave alpha / r out. Wants adapters alone.
-"""
+"""adapters 1.3.0: DoRA's output is not that of the paper, and its merge leaves alpha / r out. Wants adapters alone."""
 
 import torch
 from adapters import LoRAConfig, ModelAdaptersConfig

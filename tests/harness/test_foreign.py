@@ -31,6 +31,7 @@ from conformance.running.run import run_case
 from refs.registry import METHODS
 from refs.settings import Settings
 from refs.subject import shifted
+from subjects.scoreboard import page
 from tests.harness.stand_ins import (
     Forgetful,
     Matrices,
@@ -187,7 +188,8 @@ def test_a_method_with_a_closed_form_alone_can_be_planned() -> None:
     assert run_case(planned).outcome is Outcome.AGREE
 
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "adding.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "adding.md"
 
 
 def test_the_worked_example_of_the_documentation_runs(tmp_path: Path) -> None:
@@ -266,3 +268,15 @@ def test_entries_of_an_installed_library_can_be_asked(library: str) -> None:
     entries = import_module(f"subjects.{library}.entries").LIBRARY.entries
     assert entries
     preflight(entries)
+
+
+def test_the_page_of_other_libraries_is_made_of_their_results(tmp_path: Path) -> None:
+    """The page would be written by hand, or hold a verdict that no audit gave."""
+    with pytest.raises(ValueError, match=r"got no LIBRARY/results\.json"):
+        page(tmp_path)
+    results = report.render((known("own"),))["results.json"].replace('"OwnLayer"', '"loralib_lora"')
+    (tmp_path / "loralib").mkdir()
+    (tmp_path / "loralib" / "results.json").write_text(results, encoding="utf-8")
+    text = page(tmp_path)
+    assert "| loralib==0.1.2: lora | ok | ok | ok | ok | ok | not asked | not asked | **CORRECT** |" in text
+    assert text.count("\n- `subjects/reproducers/") == len(list((ROOT / "subjects" / "reproducers").glob("*.py")))
