@@ -17,10 +17,11 @@ from conformance.nouns.facts import FlowFacts, SidePair
 from conformance.nouns.finding import Finding, Outcome
 from conformance.planning.plan import make_plan
 from conformance.reporting import report
-from conformance.reporting.html import figures
+from conformance.reporting.html import figures, svg
 from conformance.reporting.html.dots import LEFT, Dot, _at, error_against_limit
+from conformance.reporting.html.names import MARKS, OF_CELL, WORDS
 from conformance.reporting.html.site import Audited, site, write
-from conformance.reporting.state import State
+from conformance.reporting.state import State, section_word
 from conformance.reporting.view import CardView
 from conformance.running.evidence import Evidence
 from conformance.running.run import run_case
@@ -218,3 +219,11 @@ def test_figures_have_names_for_those_who_do_not_see_them(parsed: dict[str, Pars
             assert attributes["role"] == "img", name
             assert attributes["aria-labelledby"] in page.ids
             assert attributes["aria-describedby"] in page.ids
+
+
+def test_every_state_and_every_word_has_a_mark() -> None:
+    """A new state would break every page, or be drawn as an agreement."""
+    assert set(MARKS) == set(State)
+    assert set(MARKS.values()) == set(WORDS) == set(OF_CELL.values()) | {"reference"}
+    assert {section_word([state]) for state in State} | {section_word([])} == set(OF_CELL)
+    assert len({svg.mark(kind, 0.0, 0.0, "") for kind in WORDS}) == len(WORDS)

@@ -12,6 +12,8 @@ from conformance.reporting.view import SECTIONS
 
 MARKS: dict[State, str] = {
     State.AGREE: "ok",
+    State.FLOAT64: "minor",
+    State.STRICTER: "minor",
     State.DECLARED: "declared",
     State.WITNESSED: "reference",
     State.ILL_CONDITIONED: "reference",
@@ -27,6 +29,7 @@ WORDS: dict[str, str] = {
     "ok": "agrees",
     "declared": "differs as declared",
     "reference": "the reference is at fault",
+    "minor": "differs in float64 only, or is stricter",
     "bad": "DIFFERS",
     "missing": "missing",
 }
@@ -36,8 +39,11 @@ OF_CELL: dict[str, str] = {
     "ok": "ok",
     "ok, reference at fault": "reference",
     "declared": "declared",
+    "stricter": "minor",
+    "float64 only": "minor",
     "DIFFERS": "bad",
     "missing": "missing",
+    "not asked": "missing",
 }
 """Class of a section's word."""
 
