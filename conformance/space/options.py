@@ -49,7 +49,16 @@ _NO_ALPHA = tuple(("alpha", value, "the method has a coefficient in the place of
 
 OPTIONS: dict[str, Options] = {
     "lora": Options((_RSLORA, _INIT)),
-    "dora": Options((_RSLORA, _INIT)),
+    "dora": Options(
+        (_RSLORA, _INIT),
+        (
+            Rule(
+                ("dtype", "batch"),
+                lambda dtype, batch: dtype != EXACT and batch == (),
+                "peft's DoRA gives (1, d_out) for a single vector; only in float64 can a closed form say so",
+            ),
+        ),
+    ),
     "pissa": Options(
         (_RSLORA, _axis("niter", None, 4)),
         (_WITHIN_THE_SPECTRUM,),
