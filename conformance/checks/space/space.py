@@ -220,7 +220,7 @@ def _no_less_exact(trial: Trial, got: Answers, want: Answers, truth: Answers, nu
 
 
 def _under_autocast(trial: Trial, what: str, one: Tensor, other: Tensor, exact: Tensor) -> Iterator[Comparison]:
-    """In units of what autocast rounds to; an output has the dtype of the reference's, of the bare layer's or its own."""
+    """In units of what autocast rounds to; an output has the reference's dtype, the bare layer's or the input's."""
     if what == "output":
         with torch.autocast("cpu", dtype=torch.bfloat16):
             bare = trial.layer()(trial.x).dtype
