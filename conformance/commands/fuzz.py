@@ -69,15 +69,6 @@ def _look(hypothesis, entry, seed: int):  # type: ignore[no-untyped-def]
     last: list[Planned] = []
     asked = 0
 
-    @hypothesis.seed(seed)
-    @hypothesis.settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(hypothesis.HealthCheck),
-        print_blob=False,
-    )
-    @hypothesis.given(points(entry))
     def sound(drawn) -> None:  # type: ignore[no-untyped-def]
         nonlocal asked
         asked += 1
@@ -87,8 +78,15 @@ def _look(hypothesis, entry, seed: int):  # type: ignore[no-untyped-def]
             last[:] = planned[:1]
             raise AssertionError("a difference")
 
+    settings = hypothesis.settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        print_blob=False,
+    )
     try:
-        sound()
+        hypothesis.seed(seed)(settings(hypothesis.given(points(entry))(sound)))()
     except AssertionError:
         return last[0], asked
     return None, asked
