@@ -6,10 +6,14 @@ from functools import partial
 
 from proof.seeded.fault import Seeded
 from proof.seeded.faults import between_layerwise, between_points
+from proof.seeded.rewrites import dora, lora
 
 _Before = partial(Seeded, killer="space", before=True)
 
 SEEDED_FAULTS: tuple[Seeded, ...] = (
+    # Taken for correct until writes through .data were asked about: a version counter does not see them.
+    Seeded(lora.LoRACachesTheUpdate, "lora", "space"),
+    Seeded(dora.DoRACachesTheNorm, "dora", "space"),
     _Before(between_points.LoRAOtherScaleInInference, "lora"),
     _Before(between_points.DoRAKeepsItsFactor, "dora"),
     _Before(between_points.LoRAScalesTheCotangent, "lora"),

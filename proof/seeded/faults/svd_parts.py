@@ -127,12 +127,15 @@ class AntiPaSTORotInParts(_InParts, AntiPaSTORot):
         return Rows()
 
     def middle(self, h: Tensor) -> Tensor:
-        if "angles_v" in self.config.rotated:
-            h = self.turned(self.right_turn(self.rotation(self.angles_v.to(h.dtype))), h)
+        # Shared angles are cast once, so that what they get from both sides is added before it is rounded.
+        right = self.angles_v.to(h.dtype) if "angles_v" in self.config.rotated else None
+        left = self.left_angles().to(h.dtype) if self.config.left == "angles_u" else None
+        if right is not None:
+            h = self.turned(self.right_turn(self.rotation(right)), h)
         S = self.S.to(h.dtype)
         h = h * (self.shifted(S, self.delta.to(h.dtype)) if self.config.use_delta_s else S)
         if self.config.left:
-            h = self.turned(self.left_turn(self.rotation(self.left_angles().to(h.dtype))), h)
+            h = self.turned(self.left_turn(self.rotation(left if left is not None else right)), h)
         return h
 
     def chosen(self, S: Tensor, Vh: Tensor, statistic: Rows) -> list[int]:

@@ -54,7 +54,8 @@ class HRAByTriangularSolve(_Reflecting):
         gram = U @ U.T
         triangle = gram.triu(1) + torch.diag(gram.diagonal() / 2)
         dots = (h @ U.T).reshape(-1, len(U))
-        a = torch.linalg.solve_triangular(triangle.T, dots, upper=False, left=False)
+        wide = torch.promote_types(U.dtype, torch.float32)  # under autocast the products above are in bfloat16
+        a = torch.linalg.solve_triangular(triangle.T.to(wide), dots.to(wide), upper=False, left=False)
         return h - (a @ U).reshape(h.shape)
 
 
@@ -93,6 +94,7 @@ class HRAOfUnitColumns(Wrapper):
         super().__init__(inner, settings)
         self.orthogonal: bool = settings.option("gram_schmidt", False)
         self.side = settings.option("side", "input")
+        self.eps: float = settings.option("eps", 6e-5)
 
     def orthogonality_penalty(self) -> Tensor:
         V = self.vectors / self.vectors.norm(dim=0)
@@ -101,7 +103,7 @@ class HRAOfUnitColumns(Wrapper):
     def start(self, W: Tensor, settings: Settings) -> dict[str, Tensor]:
         r, single = settings.r, settings.option("gram_schmidt", False)
         if settings.option("side", "input") == "output":
-            d_out, eps = len(W), 6e-5
+            d_out, eps = len(W), settings.option("eps", 6e-5)
             tall = nn.init.kaiming_uniform_(torch.empty(d_out, r), a=1 / eps)
             return {"vectors": torch.eye(d_out, r) if single else tall}
         if r % 2 and not single:
@@ -115,7 +117,7 @@ class HRAOfUnitColumns(Wrapper):
         h, V = x.to(wide), self.vectors.to(wide)
         if self.side == "output":
             z = F.linear(h, self.inner.weight.to(wide))
-            config = HRAConfig(r=V.shape[1], gram_schmidt=self.orthogonal, side="output")
+            config = HRAConfig(r=V.shape[1], gram_schmidt=self.orthogonal, side="output", eps=self.eps)
             bias = 0 if self.inner.bias is None else self.inner.bias.to(wide)
             return (z + on_output(z, V.T, config) + bias).to(x.dtype)
         V = torch.linalg.qr(V).Q if self.orthogonal else V / V.norm(dim=0)
