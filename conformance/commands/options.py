@@ -82,4 +82,4 @@ def require_usable(options: argparse.Namespace) -> None:
         from conformance.foreign.preflight import preflight
         from conformance.planning.select import choose, entries_at
 
-        preflight(choose(options.variants, entries_at(options.entries)))
+        preflight(choose(getattr(options, "variants", ()), entries_at(options.entries)))

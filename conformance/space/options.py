@@ -166,7 +166,7 @@ OPTIONS: dict[str, Options] = {
             Rule(
                 ("r", "dtype"),
                 lambda r, dtype: r == 1 and dtype != EXACT,
-                "a single direction is removed whatever c is: its gradient is what 1e-6 beside a norm leaves of it",
+                "a single direction is removed whatever c is: its gradient is what the epsilon of a norm leaves of it",
             ),
         ),
         without=_NO_ALPHA,

@@ -32,7 +32,7 @@ MEASURED = re.compile(
     | \b(19|20)\d\d-\d\d-\d\d\b       # a date
     | \b\d\d:\d\d\b                   # a time
     | \b\d+(\.\d+)?\s?(s|ms|seconds|minutes)\b
-    | \b0x[0-9a-f]+                   # an address
+    | \b0x[0-9a-f]{4,}               # an address; 0x3 is a batch shape
     | (?<![\w.:/])/(home|root|tmp|work|usr)/
     """,
     re.VERBOSE,

@@ -11,7 +11,10 @@ from conformance.judging.judge import judge
 from conformance.nouns.facts import (
     KINDS,
     Answer,
+    AxisFacts,
     BasisFacts,
+    CoverageFacts,
+    Excuse,
     Facts,
     FlowFacts,
     InfluenceFacts,
@@ -71,6 +74,7 @@ FACTS: tuple[Facts | None, ...] = (
     BasisFacts("at most 1e-05"),
     RoundingFacts("between 1e-4 and 1e-3"),
     SenseFacts((SidePair("angles_v", "row 0 of Vh turns towards row 1", "row 0 of Vh turns away from row 1"),)),
+    CoverageFacts((AxisFacts("r", "rank", ("1", "4")),), 9, 40, (Excuse("r=3", "odd"),), ("r=5",)),
     Answer(Use.REFUSES, "AdapterError: no", "a plain layer"),
 )
 
