@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ def space_of(entry: Entry, reference: Reference) -> Space:
     axes += [STEER] if "steering" in entry.invariants else []
     left_out = [(axis, value, why) for axis, value, why in options.without]
     left_out += [(axis, value, why) for of, axis, value, why in options.wrong if of == reference.id]
-    left_out += _without_a_life(entry) + _beyond(reference, axes)
+    left_out += _without_a_life(entry) + _beyond(reference, axes) + _not_offered(entry, options)
     known = [(axis, value, why) for axis, value, why in left_out if any(a.name == axis for a in axes)]
     kept = []
     for axis in axes:
@@ -73,6 +74,15 @@ def _without_a_life(entry: Entry) -> list[tuple[str, Any, str]]:
     if life is None or life.steer is None:
         gone.append(("steer", True, "the entry offers no function for it"))
     return gone
+
+
+def _not_offered(entry: Entry, options: Options) -> list[tuple[str, Any, str]]:
+    """Values of options that the code does not have: neither a field of its ``Config`` nor in an option set."""
+    config = getattr(entry.code, "Config", None)
+    offered = {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
+    offered |= {name for chosen in entry.options for name, _ in chosen}
+    why = "the entry does not offer this option"
+    return [(axis.name, value, why) for axis in options.axes if axis.name not in offered for value in axis.values[1:]]
 
 
 def _beyond(reference: Reference, axes: Iterable[Axis]) -> list[tuple[str, Any, str]]:

@@ -278,5 +278,5 @@ def test_the_page_of_other_libraries_is_made_of_their_results(tmp_path: Path) ->
     (tmp_path / "loralib").mkdir()
     (tmp_path / "loralib" / "results.json").write_text(results, encoding="utf-8")
     text = page(tmp_path)
-    assert "| loralib==0.1.2: lora | ok | ok | ok | ok | ok | not asked | not asked | **CORRECT** |" in text
+    assert "| loralib==0.1.2: lora | ok | ok | ok | ok | ok | ok | not asked | ok | **CORRECT** |" in text
     assert text.count("\n- `subjects/reproducers/") == len(list((ROOT / "subjects" / "reproducers").glob("*.py")))
