@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 WORK = Path(".conformance")
 """Where raw evidence and the cards of partial audits go. Not committed."""
 SINCE = "only the variants that a change since this git revision can affect"
+
+PREFLIGHT_SECONDS = 10.0
 
 Commands = Any
 """What ``ArgumentParser.add_subparsers`` returns."""
@@ -77,9 +80,26 @@ def change_since(options: argparse.Namespace) -> Change | None:
 
 
 def require_usable(options: argparse.Namespace) -> None:
-    """BadRequest, in one message, if the entries of somebody else cannot be built, called and mapped."""
-    if options.entries is not None:
-        from conformance.foreign.preflight import preflight
-        from conformance.planning.select import choose, entries_at
+    """BadRequest, in one message, if the entries of somebody else cannot be built, called and mapped.
 
-        preflight(choose(getattr(options, "variants", ()), entries_at(options.entries)))
+    Code that gives no answer within ``PREFLIGHT_SECONDS`` is left to the audit, which has limits of its own.
+    """
+    if options.entries is None:
+        return
+    from conformance.foreign.preflight import preflight
+    from conformance.planning.select import choose, entries_at
+
+    chosen = choose(getattr(options, "variants", ()), entries_at(options.entries))
+    raised: list[BaseException] = []
+
+    def look() -> None:
+        try:
+            preflight(chosen)
+        except BaseException as error:  # raised again, in the thread that waits
+            raised.append(error)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(PREFLIGHT_SECONDS)
+    if raised:
+        raise raised[0]
