@@ -123,7 +123,7 @@ def bits(layer: nn.Module) -> dict[str, Tensor]:
 
 
 def plain_parameters(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The parameters besides the codes."""
+    """The parameters other than the codes."""
     return ((name, p) for name, p in layer.named_parameters() if name != "weight")
 
 
