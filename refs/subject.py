@@ -104,6 +104,11 @@ class Subject:
                     raise KeyError(f"no tensor {name} at {path}")
                 tensor.copy_(view.write(value, tensor.shape))
 
+    def base_parameters(self) -> dict[str, Tensor]:
+        """The base layer's parameters, without tensors of the adapter that some code keeps on the layer itself."""
+        own = {id(tensor) for tensor in self.leaves().values()}
+        return {name: p for name, p in self.base.named_parameters(recurse=False) if id(p) not in own}
+
     def leaves(self) -> dict[str, Tensor]:
         """The trainable tensors themselves, as stored, by name."""
         return {

@@ -16,7 +16,7 @@ no angle exceeds max_rotation_angle, in blocks of 4 one can (1.10 rad for 0.5).
 With calibration inputs the r directions are those of the largest ``S_i mean|x Vh_i^T|``, see ``svd_family``; by
 ``selection`` those that pairs of chosen and rejected answers tell apart, see ``answers``.
 
-What the originals have besides: ``rotate_basis`` shared turns both bases by the one ``angles_v`` (R_u = R_v);
+Options of the originals: ``rotate_basis`` shared turns both bases by the one ``angles_v`` (R_u = R_v);
 ``rotation`` matrix_exp takes R = exp(2 X); ``use_delta_s`` False leaves S alone, and there is no delta.
 
 At t=0 all are live. ``convention`` says whose start it is, and whose sign of p:

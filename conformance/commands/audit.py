@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
             return 0
         options.variants = list(change.variants)
     if options.case is None:
-        options.out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be had is said now, not after the run
+        options.out.mkdir(parents=True, exist_ok=True)  # an unusable folder is an error now, not after the run
     elif not options.variants:
         options.variants = [options.case.split("/")[0]]
     return _audit(options)

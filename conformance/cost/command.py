@@ -21,7 +21,7 @@ def write_costs(names: Sequence[str], *, quick: bool, out: Path, entries: str | 
     from conformance.planning.select import choose, entries_at
 
     chosen = choose(names, entries_at(entries))
-    out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be had is said now, not after the run
+    out.mkdir(parents=True, exist_ok=True)  # an unusable folder is an error now, not after the run
     costs = measure(contenders(chosen), rotations(chosen), quick=quick, say=_say)
     files = {
         render.NAMES["markdown"]: render.markdown(costs),

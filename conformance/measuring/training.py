@@ -175,9 +175,7 @@ def _evaluated(subject: Subject, taught: Lessons, *, inference: bool) -> float:
 
 def _unmoved(subject: Subject) -> dict[str, Tensor]:
     """What no step may change: the base, and the tensors that do not train."""
-    own = {id(tensor) for tensor in subject.leaves().values()}  # some code keeps its tensors on the layer itself
-    left = ((name, p) for name, p in subject.base.named_parameters(recurse=False) if id(p) not in own)
-    base = {f"base {name}": p.detach().clone() for name, p in left}
+    base = {f"base {name}": p.detach().clone() for name, p in subject.base_parameters().items()}
     return base | {name: slot.value.clone() for name, slot in subject.slots().items() if not slot.trainable}
 
 

@@ -79,9 +79,7 @@ def _compared(trial: Trial, subject: Subject, values: Mapping[str, Tensor]) -> I
         yield _untouched(c, c0, "the cotangent after the backward")
     if not (trial.probe.training and trial.probe.settings.option("dropout", 0.0)):
         yield same(torch.equal(state, _unused()), True, "global generator after calls that draw nothing")
-    own = {id(tensor) for tensor in subject.leaves().values()}  # some code keeps its tensors on the layer itself
-    left = ((name, p) for name, p in subject.base.named_parameters(recurse=False) if id(p) not in own)
-    base = {name: True for name, p in left if p.grad is not None}
+    base = {name: True for name, p in subject.base_parameters().items() if p.grad is not None}
     yield same(base, {}, "gradients of the base")
     yield from _as_the_reference(trial, subject, values, copies, got)
     if trial.probe.state == "t0":
