@@ -55,14 +55,15 @@ def clone(root: Path, commit: str, folder: Path, *, shallow: bool) -> None:
 
 
 def committed_reports(root: Path, commit: str) -> dict[str, bytes]:
-    """File name to bytes."""
-    names = git(root, "ls-tree", "-z", "--name-only", commit, f"{REPORTS}/").decode().split("\0")
-    return {Path(name).name: git(root, "show", f"{commit}:{name}") for name in names if name}
+    """Path in the folder of the reports to bytes, sub-folders included."""
+    names = git(root, "ls-tree", "-r", "-z", "--name-only", commit, f"{REPORTS}/").decode().split("\0")
+    return {name.removeprefix(f"{REPORTS}/"): git(root, "show", f"{commit}:{name}") for name in names if name}
 
 
 def reports_of(checkout: Path) -> dict[str, bytes]:
-    """File name to bytes, as they lie there."""
-    return {path.name: path.read_bytes() for path in (checkout / REPORTS).iterdir()}
+    """Path in the folder of the reports to bytes, as they lie there."""
+    folder = checkout / REPORTS
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def rendered(checkout: Path, name: str = "results.json") -> bool:
