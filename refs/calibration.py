@@ -6,6 +6,7 @@
 - ``mean``: rows with a mean that is large beside their spread.
 - ``spikes``: small rows, and now and then one that is large along a few directions: a root mean square sees these
   directions first, a mean of absolute values does not.
+- ``outliers``: each input has a size of its own, from 300 down to 0.01: in single precision the small ones drown.
 - ``faint``: small rows, beside which nothing else may count; other directions lead in each batch.
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-KINDS = ("rows", "masked", "gap", "mean", "spikes", "faint")
+KINDS = ("rows", "masked", "gap", "mean", "spikes", "outliers", "faint")
 SIZES = (24, 31, 41)
 """Rows per batch; more than the ranks in use in each."""
 
@@ -63,7 +64,7 @@ def batches(kind: str, d_in: int, dtype: torch.dtype) -> tuple[Batch, ...]:
     """The batches called ``kind`` for a layer of ``d_in`` inputs. KeyError for an unknown name."""
     rng = np.random.default_rng([7, d_in])
     spectrum, mean = _shape(kind, d_in)
-    basis = np.linalg.qr(rng.standard_normal((d_in, d_in)))[0]
+    basis = np.linalg.qr(rng.standard_normal((d_in, d_in)))[0] if kind != "outliers" else np.eye(d_in)
     mean_row = mean * rng.standard_normal(d_in)
     made = []
     for number, size in enumerate(SIZES):
@@ -102,5 +103,6 @@ def _shape(kind: str, d_in: int) -> tuple[np.ndarray, float]:
         "gap": (4.0 * 0.5 ** np.arange(d_in), 0.5),
         "mean": (np.linspace(2.0, 0.5, d_in), 20.0),
         "spikes": (np.linspace(0.5, 2.0, d_in), 0.0),
+        "outliers": (300.0 * np.logspace(0, -4.5, d_in), 0.0),
         "faint": (4e-3 * 0.5 ** np.arange(d_in), 0.0),
     }[kind]

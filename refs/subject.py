@@ -67,6 +67,12 @@ class Subject:
         y: Tensor = self.host(x)
         return y
 
+    @property
+    def weight(self) -> Tensor:
+        """What is in the layer, ``(d_out, d_in)``, whichever way the layer stores it: a view to read and write."""
+        stored = self.base.weight.detach()
+        return stored if isinstance(self.base, nn.Linear) else stored.T
+
     def train(self, mode: bool = True) -> None:
         """Training mode on or off."""
         self.host.train(mode)

@@ -83,7 +83,8 @@ def build_transcribed(
     start = dict(transcription.initial(W, config, inputs, mask)) if transcription.initial is not None else {}
     residual = start.pop(RESIDUAL[0], None)
     if residual is not None:
-        start = {name: value.to(dtype if stored else torch.float32) for name, value in start.items()}
+        decomposed = dtype if stored else torch.float32
+        start = {n: value if n in trainable else value.to(decomposed) for n, value in start.items()}
         _replace_weight(layer, start, residual, stored, core or _factors)
     values = {name: value.to(dtype) for name, value in {**start, **(drawn or {})}.items()}
     host = EffectiveLayer(layer, transcription, config, {n: v for n, v in values.items() if n in trainable})

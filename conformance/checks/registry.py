@@ -10,6 +10,7 @@ from conformance.checks.numbers import (
     forward,
     gradients,
     low_precision,
+    masks,
     orthogonality,
     pairing,
     penalty,
@@ -53,5 +54,6 @@ CHECKS: tuple[Check, ...] = tuple(
         quantised,
         execution_modes,
         exchange,
+        masks,
     )
 )

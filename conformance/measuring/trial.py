@@ -132,7 +132,7 @@ class Trial:
         subject.load({name: value for name, value in values.items() if name != RESIDUAL})
         if RESIDUAL in values:
             with torch.no_grad():
-                subject.base.weight.copy_(values[RESIDUAL])
+                subject.weight.copy_(values[RESIDUAL])
 
     def _build(self, build, layer: nn.Linear | None, seed: int) -> Subject:  # type: ignore[no-untyped-def]
         _seed(1000 * self.probe.seed + seed)

@@ -35,7 +35,8 @@ class Entry:
     ``ranks`` does so with a model, for a method that gives each layer a rank of its own; ``starts`` with some of its
     layers, of which it gives the tensor that looks at data. ``refused`` are option sets,
     ``r`` among them, that must raise an error. ``lifecycle`` holds what else its users can do with it; ``promises``
-    says what the code promises beyond its formula.
+    says what the code promises beyond its formula. ``layers`` names the kinds of layers that it takes besides
+    torch's Linear: ``conv1d``, transformers' own.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Entry:
     lifecycle: Lifecycle | None = None
     deviations: tuple[Deviation, ...] = ()
     promises: Promises = Promises()
+    layers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What the entry itself does so that the code can be asked (a call it makes after building): shown on the card."""
     ranks: Ranks | None = None

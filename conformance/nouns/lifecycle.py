@@ -20,8 +20,8 @@ class Lifecycle:
     plain layer as the layer stands (its training flag included). ``merge(subject)`` and ``unmerge(subject)`` fold it
     into the weights and back. ``pair(layers, settings)`` puts two adapters of the method on two layers in a row.
     ``to_peft(subject, folder)`` writes it as peft does, ``from_peft(layer, folder)`` loads what peft wrote.
-    ``several(layers, settings)`` puts one adapter on all layers of one row by one call, and gives each one's tensors
-    themselves.
+    ``several(layers, settings)`` puts one adapter on layers that see one input, by one call, and gives each one's
+    tensors themselves.
     ``steer(subject, coeff)`` sets the coefficient at run time, for a method that has one.
     """
 

@@ -56,6 +56,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "chirality",
             "penalty",
             "pairing",
+            "masks",
         ),
     ),
     ("training", ("trajectory",)),

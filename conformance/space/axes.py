@@ -66,6 +66,9 @@ DTYPES: dict[str, tuple[str, str | None]] = {
 EXACT = "f64"
 """The one value in which both sides are compared by the exact limit."""
 
+GRADLESS = ("no_grad", "inference")
+KINDS = ("linear", "conv1d")
+
 AXES: tuple[Axis, ...] = (
     Axis(
         "dtype",
@@ -106,13 +109,16 @@ AXES: tuple[Axis, ...] = (
     ),
     Axis(
         "life",
-        ("fresh", "called", "steps", "saved", "merged", "written"),
-        "what happened before: a call, three optimiser steps, save and load, merge and unmerge, a write through .data",
+        ("fresh", "called", "steps", "saved", "reloaded", "merged", "folded", "written"),
+        "what happened before: a call, three optimiser steps, save and load, state_dict into another adapter on "
+        "another base, merge and unmerge, merge, a write through .data",
     ),
+    Axis("layer", KINDS, "the layer: torch's Linear, or transformers' Conv1D, which stores W^T"),
     Axis(
         "calls",
-        ("once", "twice", "accumulated", "again"),
-        "two forwards before one backward, gradients that add up, a second backward over one graph",
+        ("once", "twice", "accumulated", "again", "double"),
+        "two forwards before one backward, gradients that add up, a second backward over one graph, the gradient of a "
+        "gradient",
     ),
     Axis("keyword", (False, True), "whether the input is passed by its keyword"),
     Axis("autocast", (False, True), "bfloat16 autocast around the calls"),
@@ -128,13 +134,22 @@ DROPOUT = Axis(
 )
 STEER = Axis("steer", (False, True), "whether the coefficient comes by steer() or by the config")
 
-GRADLESS = ("no_grad", "inference")
 
 RULES: tuple[Rule, ...] = (
     Rule(
         ("mode", "calls"),
-        lambda mode, calls: mode in GRADLESS and calls in ("accumulated", "again"),
+        lambda mode, calls: mode in GRADLESS and calls in ("accumulated", "again", "double"),
         "without gradients there is no backward to repeat",
+    ),
+    Rule(
+        ("dtype", "calls"),
+        lambda dtype, calls: calls == "double" and dtype != EXACT,
+        "second derivatives are compared by the exact limit: how much rounding they may have, nobody says",
+    ),
+    Rule(
+        ("memory", "calls"),
+        lambda memory, calls: calls == "double" and memory == "cotangent_expanded",
+        "gradients of equal rows are asked of the first derivative",
     ),
     Rule(
         ("dtype", "autocast"),
@@ -145,6 +160,22 @@ RULES: tuple[Rule, ...] = (
         ("dtype", "memory"),
         lambda dtype, memory: dtype != EXACT and memory == "cotangent_expanded",
         "equal rows are one measurement of an error by rounding, however many they are",
+    ),
+    Rule(("layer", "bias"), lambda kind, bias: kind == "conv1d" and not bias, "transformers' Conv1D always has a bias"),
+    Rule(
+        ("layer", "memory"),
+        lambda kind, memory: kind == "conv1d" and memory == "x_strided",
+        "Conv1D itself raises an error where the rows of its input are not one block",
+    ),
+    Rule(
+        ("life", "mode"),
+        lambda life, mode: life == "folded" and mode not in GRADLESS,
+        "while it is merged, no tensor of the adapter takes part",
+    ),
+    Rule(
+        ("life", "dtype"),
+        lambda life, dtype: life == "folded" and dtype != EXACT,
+        "a merged weight is rounded to the layer's dtype, another amount than a low-rank path: `merge` asks how much",
     ),
     Rule(
         ("batch", "memory"),

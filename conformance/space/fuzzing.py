@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from conformance.nouns.entry import Entry
 from conformance.nouns.probe import Probe
 from conformance.space.axes import Axis, Point
-from conformance.space.points import asked, probe_at, space_of
+from conformance.space.points import asked, probe_at
+from conformance.space.scope import space_of
 from refs.reference import Reference
 
 if TYPE_CHECKING:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from conformance.measuring.trial import NO_DROPOUT
 from conformance.nouns.entry import Entry
 from conformance.nouns.probe import SHORT_DTYPES, Probe
-from conformance.space.axes import AXES, DROPOUT, DTYPES, EXACT, GRADLESS, RANKED, RULES, STEER, Axis, Point, Rule
+from conformance.space.axes import DTYPES, GRADLESS, KINDS, Axis, Point
 from conformance.space.cover import Covering, cover
-from conformance.space.options import OPTIONS, Options
-from refs.reference import Built, ClosedForm, Live, Reference, Transcribed
-from refs.settings import Settings
+from conformance.space.options import OPTIONS
+from conformance.space.scope import FIELDS, Space, space_of
+from refs.reference import Built, ClosedForm, Reference
 
 CORPUS = Path(__file__).with_name("corpus.txt")
 """Cases that the fuzzer found and somebody kept, one id a line: part of every plan."""
@@ -26,106 +24,8 @@ CHECK = "space"
 """The check that is asked at these points."""
 COVERAGE = "coverage"
 """The case of the variant that says what all points together cover."""
-MARKS = ("attached", "by", "calls", "grad", "keyword", "life", "memory", "autocast", "steer", "seed")
+MARKS = ("attached", "by", "calls", "grad", "keyword", "layer", "life", "memory", "autocast", "steer", "seed")
 """What a probe's ``point`` may hold: the axes that no other field of a probe stands for."""
-
-
-@dataclass(frozen=True)
-class Space:
-    """What is asked of one entry beside one reference: axes, rules, and the values that are left out, with reasons."""
-
-    axes: tuple[Axis, ...]
-    rules: tuple[Rule, ...]
-    excused: tuple[tuple[str, str], ...]
-    """``axis=value``, and why."""
-    fixed: tuple[tuple[str, Any], ...] = ()
-
-
-def space_of(entry: Entry, reference: Reference) -> Space:
-    """The axes of the method and of the entry, without the values that the reference or the entry cannot have."""
-    assert entry.method is not None
-    options = OPTIONS.get(entry.method.name, Options())
-    axes = [axis for axis in AXES if entry.has_rank or axis.name not in RANKED]
-    axes += [DROPOUT] if entry.has_dropout else []
-    axes += options.axes
-    axes += [STEER] if "steering" in entry.invariants else []
-    left_out = [(axis, value, why) for axis, value, why in options.without]
-    left_out += [(axis, value, why) for of, axis, value, why in options.wrong if of == reference.id]
-    left_out += _without_a_life(entry) + _beyond(reference, axes) + _not_offered(entry, options)
-    known = [(axis, value, why) for axis, value, why in left_out if any(a.name == axis for a in axes)]
-    kept = []
-    for axis in axes:
-        gone = [value for name, value, _ in known if name == axis.name]
-        kept.append(replace(axis, values=tuple(value for value in axis.values if value not in gone)))
-    covered = _where_covered(reference, options, entry.has_rank)
-    excused = tuple(dict.fromkeys((f"{axis}={value}", why) for axis, value, why in known))
-    return Space(tuple(kept), (*RULES, *options.rules, *covered), excused, options.fixed)
-
-
-def _without_a_life(entry: Entry) -> list[tuple[str, Any, str]]:
-    life = entry.lifecycle
-    has = {
-        "saved": life is not None and life.save is not None and life.load is not None,
-        "merged": life is not None and life.merge is not None and life.unmerge is not None,
-    }
-    gone: list[tuple[str, Any, str]] = [
-        ("life", value, "the entry offers no function for it") for value, there in has.items() if not there
-    ]
-    if life is None or life.steer is None:
-        gone.append(("steer", True, "the entry offers no function for it"))
-    return gone
-
-
-def _not_offered(entry: Entry, options: Options) -> list[tuple[str, Any, str]]:
-    """Values of options that the code does not have: neither a field of its ``Config`` nor in an option set."""
-    config = getattr(entry.code, "Config", None)
-    offered = {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
-    offered |= {name for chosen in entry.options for name, _ in chosen}
-    why = "the entry does not offer this option"
-    return [(axis.name, value, why) for axis in options.axes if axis.name not in offered for value in axis.values[1:]]
-
-
-def _beyond(reference: Reference, axes: Iterable[Axis]) -> list[tuple[str, Any, str]]:
-    """Values that this reference has no answer to."""
-    gone: list[tuple[str, Any, str]] = []
-    if isinstance(reference, ClosedForm):
-        why = "the closed form is in float64: how much rounding is allowed, only a layer can tell"
-        gone += [("dtype", value, why) for value in DTYPES if value != EXACT]
-        gone += [("autocast", True, why), ("dropout", 0.3, "the closed form draws no masks")]
-        if reference.pullback is None:
-            why = "nobody has worked the gradients of the closed form out"
-            gone += [("mode", value, why) for value in ("train", "eval")]
-    if isinstance(reference, Transcribed):
-        why = "a transcription is one weight, which autocast rounds once, and a low-rank path at each product"
-        gone.append(("autocast", True, f"{why}: execution_modes asks, over many draws"))
-    if isinstance(reference, Live):
-        for name, (base, adapter) in DTYPES.items():
-            word = f"-{SHORT_DTYPES[base]}" + (
-                "" if adapter == base else f"+{SHORT_DTYPES.get(adapter or '', 'default')}"
-            )
-            gone += [("dtype", name, why) for at, _, why in reference.cannot if fnmatchcase(f"x{word}-x", at)]
-    fixed = dict(reference.options)
-    for axis in axes:
-        for value in axis.values if axis.name not in _FIELDS else ():
-            settings = Settings(options=tuple(sorted({**fixed, axis.name: value}.items())))
-            if not reference.covers(settings) and not isinstance(reference, ClosedForm):
-                gone.append((axis.name, value, f"{reference.id} has no {axis.name}={value}"))
-    return gone
-
-
-_FIELDS = {axis.name for axis in (*AXES, STEER)}
-
-
-def _where_covered(reference: Reference, options: Options, ranked: bool) -> tuple[Rule, ...]:
-    """A reference that covers combinations only: asked of rank and options at once."""
-    names = (*(("r",) if ranked else ()), *(axis.name for axis in options.axes))
-
-    def uncovered(*values: Any) -> bool:
-        said = dict(zip(names, values))
-        r = said.pop("r", 4)
-        return not reference.covers(Settings(r=r, options=tuple(sorted(said.items(), key=lambda pair: pair[0]))))
-
-    return (Rule(names, uncovered, f"{reference.id} does not speak of it"),) if len(names) > 2 else ()
 
 
 def probe_at(
@@ -135,20 +35,14 @@ def probe_at(
     which has to be said against where the point has the default.
     """
     base, adapter = DTYPES[point["dtype"]]
-    said = {name: value for name, value in point.items() if name not in _FIELDS}
-    defaults = {axis.name: axis.values[0] for options in OPTIONS.values() for axis in options.axes} | {"dropout": 0.0}
-    own = dict(of_reference)
-    options = {n: v for n, v in said.items() if n in own or v != defaults.get(n, object())}
-    options = {n: v for n, v in options.items() if v is not None}
-    if options.get("cov_orient"):
-        options["calibration"] = "rows"
-    options = {**{n: v for n, v in own.items() if n not in said}, **dict(fixed), **options}
+    options = _options_at(point, fixed, of_reference)
     marks: dict[str, Any] = {
         "attached": point["attached"] if point["attached"] != "train" else None,
         "by": point["by"] if point["by"] not in (0.0, 0.5) else None,
         "calls": point["calls"] if point["calls"] != "once" else None,
         "grad": point["mode"] if point["mode"] in GRADLESS else None,
         "keyword": point["keyword"] or None,
+        "layer": point["layer"] if point["layer"] != KINDS[0] else None,
         "life": point["life"] if point["life"] != "fresh" else None,
         "memory": point["memory"] if point["memory"] != "plain" else None,
         "autocast": point["autocast"] or None,
@@ -166,9 +60,34 @@ def probe_at(
         bias=point["bias"],
         batch=point["batch"],
         training=point["mode"] == "train",
-        options=tuple(sorted(options.items())),
+        options=options,
         point=tuple((name, value) for name, value in marks.items() if value is not None),
     )
+
+
+def _options_at(
+    point: Point, fixed: Iterable[tuple[str, Any]], of_reference: Iterable[tuple[str, Any]]
+) -> tuple[tuple[str, Any], ...]:
+    said = {name: value for name, value in point.items() if name not in FIELDS}
+    defaults = {axis.name: axis.values[0] for options in OPTIONS.values() for axis in options.axes} | {"dropout": 0.0}
+    own = dict(of_reference)
+    options = {n: v for n, v in said.items() if n in own or v != defaults.get(n, object())}
+    options = {n: v for n, v in options.items() if v is not None}
+    if options.get("cov_orient"):
+        options["calibration"] = "rows"
+    return tuple(sorted({**{n: v for n, v in own.items() if n not in said}, **dict(fixed), **options}.items()))
+
+
+def option_pairs(entry: Entry, reference: Reference, probe: Probe) -> tuple[Probe, ...]:
+    """The probe under few option sets that have every pair of values of two options in one of them at least."""
+    space = space_of(entry, reference)
+    here = {"size": (probe.d_in, probe.d_out), "r": probe.r, "by": 0.0 if probe.state == "t0" else 0.5}
+    at = tuple(Axis(name, (value,), "as the probe has it") for name, value in here.items())
+    own = dict(reference.options)
+    axes = (replace(a, values=(own[a.name],)) if a.name in own else a for a in space.axes if a.option)
+    array = cover((*axes, *at), space.rules)
+    sets = dict.fromkeys(_options_at(point, space.fixed, reference.options) for point in array.points)
+    return tuple(replace(probe, options=options) for options in sets)
 
 
 _kept: dict[tuple[Any, ...], Covering] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from proof.seeded.fault import Seeded
-from proof.seeded.faults import between_layerwise, between_points
+from proof.seeded.faults import between_layerwise, between_points, unasked
 from proof.seeded.rewrites import dora, lora
 
 _Before = partial(Seeded, killer="space", before=True)
@@ -53,23 +53,17 @@ SEEDED_FAULTS: tuple[Seeded, ...] = (
     _Before(between_layerwise.AntiPaSTOArrowTransposesLargeBlocks, "antipasto_arrow"),
     _Before(between_layerwise.AntiPaSTOAblateNeverWhole, "antipasto_ablate"),
     _Before(between_layerwise.AntiPaSTOAblateThirdIsNotOrthogonal, "antipasto_ablate"),
+    _Before(between_points.DeLoRADropsOneBranch, "delora", killer="masks"),
+    _Before(between_points.DoRAMagnitudeOfRoundedRows, "dora", killer="init"),
+    _Before(unasked.DeLoRAKeptPastLam, "delora", killer="influence"),
+    _Before(unasked.HRAStartOfDefaultEps, "hra", killer="init"),
+    _Before(unasked.HRAKeepsTheBase, "hra", killer="influence"),
+    _Before(unasked.IA3RoundsTheGateInUse, "ia3", killer="low_precision"),
+    _Before(unasked.IA3SecondDerivativeWithoutY, "ia3"),
+    _Before(unasked.ROADKeptPastAlpha, "road", killer="influence"),
+    _Before(unasked.AntiPaSTOMergesTheConfig, "antipasto"),
+    _Before(unasked.AntiPaSTOSharesMeanAbs, "antipasto", killer="several_layers"),
+    _Before(unasked.AntiPaSTOAblateAlphaInFloat32, "antipasto_ablate", killer="init"),
+    _Before(unasked.AntiPaSTOArrowOfTheStoredWeight, "antipasto_arrow", raises=True),
+    _Before(unasked.AntiPaSTOCorDASpectrumInSingle, "antipasto_corda", killer="init"),
 )
-
-ALIVE: tuple[tuple[type, str, str], ...] = (
-    (
-        between_layerwise.HRAGramSchmidtUnderAutocast,
-        "hra",
-        "it changes nothing: autocast rounds both factors at the products that follow",
-    ),
-    (
-        between_points.DeLoRADropsOneBranch,
-        "delora",
-        "no reference draws masks for the frozen copies: peft has none, and the authors' layer has no dropout",
-    ),
-    (
-        between_points.DoRAMagnitudeOfRoundedRows,
-        "dora",
-        "a start in half precision is judged beside peft's, which rounds",
-    ),
-)
-"""Written with them, and killed by no check: fault, variant, why."""

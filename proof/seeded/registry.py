@@ -44,7 +44,8 @@ def entry_of(shown: Seeded | Rewrite) -> Entry:
     hooks = ("build", "build_stack", "lifecycle", "ranks", "starts")
     own = {name: getattr(shown.variant, name) for name in hooks if hasattr(shown.variant, name)}
     if "build" in own:  # what it builds is no adapter of the runtime
-        own = {"lifecycle": None, "refused": (), **own}
+        own = {"lifecycle": None, "refused": (), "layers": (), **own}
     if issubclass(shown.variant, Adapter):
         return replace(entry_for(shown.variant, like=like), **own)
-    return replace(like, code=shown.variant, **{"lifecycle": None, "ranks": None, "starts": None, "refused": (), **own})
+    left_out = {"lifecycle": None, "ranks": None, "starts": None, "refused": (), "layers": ()}
+    return replace(like, code=shown.variant, **{**left_out, **own})

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from refs.golden_vectors import Vector
@@ -71,7 +72,7 @@ def initial(W: Tensor, config: Config, inputs: Tensor | None = None, mask: Tenso
         factors["Vh"] = factors.pop("P")
     else:
         factors = kept(W, range(config.r))
-    return {**factors, "alpha": W.new_full((config.k,), config.alpha)}
+    return {**factors, "alpha": torch.full((config.k,), config.alpha, dtype=torch.float64)}
 
 
 def _parts(tensors: Mapping[str, Tensor], W: Tensor, config: Config) -> dict[str, Tensor]:

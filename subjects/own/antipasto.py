@@ -151,6 +151,7 @@ ABLATE = row(
         {"coeff": 0.5, "k": 2},
         {"init_alpha": 1.0, "k": 2},
         {"calibration": "rows", "cov_eps": 0.1, "cov_orient": True, "k": 2},
+        {"calibration": "outliers", "cov_orient": True, "k": 2},
     ),
     refused=sets(*_REFUSED, {"cov_orient": True}, {"init_alpha": 2.0}, {"k": 5}),
     deviations=(_residual_of_stored_factors("antipasto_ablate"),),
@@ -159,7 +160,7 @@ ABLATE = row(
 CORDA = row(
     "antipasto_corda",
     invariants=("steering",),
-    options=sets(*_STEERED, {"cov_eps": 0.1}, _MASKED),
+    options=sets(*_STEERED, {"cov_eps": 0.1}, _MASKED, {"calibration": "outliers"}),
     refused=sets({"calibration": None}, {"calibration": "rows", "cov_eps": 0.0}),
     deviations=(
         Deviation(

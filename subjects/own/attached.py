@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from variants import (
     unmerge,
 )
 from variants.runtime.adapter import Adapter
+from variants.runtime.layers.kinds import sizes_of
 
 ON_THE_LAYER = Targets(include=("layer",))
 NAMES = ("first", "second")
@@ -47,7 +48,7 @@ def _batches(kind: str | None, layer: nn.Linear) -> list[dict[str, Tensor]] | No
     if kind is None:
         return None
     dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.float32  # codes have no inputs' dtype
-    made = batches(kind, layer.in_features, dtype)
+    made = batches(kind, sizes_of(layer)[0], dtype)
     return [{"x": b.x} if b.mask is None else {"x": b.x, "attention_mask": b.mask} for b in made]
 
 
@@ -114,17 +115,23 @@ def steer(subject: Subject, coeff: float) -> None:
 
 
 def several(variant: type[Adapter], layers: tuple[nn.Linear, ...], settings: Settings) -> tuple[dict[str, Tensor], ...]:
-    """The tensors on each of some layers in a row, after one call of ``attach`` for all."""
+    """The tensors on each of some layers with one input, after one call of ``attach`` for all."""
     options = dict(settings.options)
     data = _batches(options.pop("calibration", None), layers[0])
     if settings.dtype is not None:
         options["dtype"] = settings.dtype
-    model = nn.Sequential(*layers)
+    model = _SideBySide(layers)
     targets = Targets(include=tuple(str(i) for i in range(len(layers))))
     config = variant.Config(targets=targets, **options, **_sizes(variant, settings))
-    calibration = None if data is None else [batch["x"] for batch in data]
-    made = attach(model, config, calibration=calibration, variant=variant).layers
+    made = attach(model, config, calibration=data, variant=variant).layers
     return tuple(dict(made[str(i)].state_dict(keep_vars=True)) for i in range(len(layers)))
+
+
+class _SideBySide(nn.ModuleList):
+    """Layers that see one input; their outputs are added. A mask is for calibration."""
+
+    def forward(self, x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        return torch.stack([layer(x) for layer in self]).sum(0)
 
 
 def loaded(variant: type[Adapter], layer: nn.Linear, path: Path) -> Subject:
@@ -172,10 +179,9 @@ def _pair(variant: type[Adapter], model: nn.Sequential) -> Pair:
 
 def _subject(variant: type[Adapter], model: nn.Module, target: str) -> Subject:
     layer = model.get_submodule(target)
-    assert isinstance(layer, nn.Linear)
-    adapter = layer.get_submodule("adapter")
+    adapter: Any = layer.get_submodule("adapter")
     assert isinstance(adapter, Adapter)
     # What is only kept for the file is no tensor of the layer.
-    listed = variant.specs(adapter.config, layer.in_features, layer.out_features)
+    listed = variant.specs(adapter.config, *sizes_of(layer))
     names = [name for name, spec in listed.items() if not spec.kept]
-    return Subject(model, layer, {name: (f"{target}.adapter.{name}", AS_IS) for name in names})
+    return Subject(model, cast(nn.Linear, layer), {name: (f"{target}.adapter.{name}", AS_IS) for name in names})

@@ -25,6 +25,7 @@ def entry_for(variant: type[Adapter], *, like: Entry | None = None) -> Entry:
         "build": lambda layer, s: attached(variant, layer, s),
         "code": variant,
         "lifecycle": lifecycle_of(variant),
+        "layers": ("conv1d",),
     }
     if "ranks" in options.get("invariants", ()):
         fixed["ranks"] = lambda model, rows, s: ranks_of(variant, model, rows, s)

@@ -16,7 +16,7 @@ import torch
 from conformance.nouns.finding import Outcome
 from conformance.nouns.verdict import Label
 from proof.ask import ALL_CHECKS, Asked, cases_of, verdict_on
-from proof.seeded import faults, faults_between, rewrites
+from proof.seeded import faults, rewrites
 from proof.seeded.registry import FAULTS, REWRITES, SEEDED_FAULTS, Rewrite, Seeded, entry_of
 from subjects.own.roster import ENTRIES
 from variants.registry import VARIANTS
@@ -63,7 +63,8 @@ def test_a_correct_rewriting_lives(rewriting: Rewrite) -> None:
     """Correct code that does not look like ours, or like peft, would be called wrong."""
     verdict = verdict_on(entry_of(rewriting))
     assert not verdict.buggy, verdict.buggy[0].finding.message()
-    assert verdict.label is _label_of_the_original(rewriting.like), verdict.reason
+    # A rewrite that is no adapter of the runtime is not asked what some variants declare a difference in.
+    assert verdict.label in (Label.CORRECT, _label_of_the_original(rewriting.like)), verdict.reason
     assert any(f.outcome is Outcome.AGREE for f in verdict.findings.values())
 
 
@@ -112,8 +113,7 @@ def test_no_seeded_is_left_out(rooms: ModuleType) -> None:
         if thing.__module__ == room.name and not name.startswith("_")
     }
     assert written
-    known_to_live = {wrong.__name__ for wrong, _, _ in faults_between.ALIVE}
-    assert written <= {shown.name for shown in (*SEEDED_FAULTS, *REWRITES)} | known_to_live
+    assert written <= {shown.name for shown in (*SEEDED_FAULTS, *REWRITES)}
 
 
 def test_every_seeded_says_what_its_bug_is() -> None:

@@ -105,7 +105,11 @@ def _alone(trial: Trial, subject: Subject) -> dict[str, Tensor | None]:
 
 
 def _flows(trial: Trial, values: Mapping[str, Tensor], form: ClosedForm | None) -> tuple[Comparison, FlowFacts]:
-    """Each side from its own start: where does the gradient flow at first?"""
+    """Each side from its own start: where does the gradient flow at first?
+
+    A closed form that does not determine the start is asked at the subject's own: what it says then is named apart, so
+    that it is no witness for a wrong start.
+    """
     with asking_the_subject():
         own = _flow(run_both_ways(trial.subject(), trial.x, trial.cotangent))
     if form is None:
@@ -114,7 +118,8 @@ def _flows(trial: Trial, values: Mapping[str, Tensor], form: ClosedForm | None) 
         theirs = _flow(passes(trial, form, values, x=trial.x, cotangent=trial.cotangent))
     names = sorted({*own, *theirs})
     facts = FlowFacts(tuple(SidePair(name, own.get(name, "none"), theirs.get(name, "none")) for name in names))
-    return same(own, theirs, "dead or live at t=0"), facts
+    free = form is not None and form.start is None
+    return same(own, theirs, "dead or live at the subject's own start" if free else "dead or live at t=0"), facts
 
 
 def _scale(run: Run) -> float:

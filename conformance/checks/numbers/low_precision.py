@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from conformance.checks.check import NEXT_TO_NO_DROPOUT, SMALL, WIDE, with_options
+from conformance.checks.numbers.steps import reaches_the_output
 from conformance.measuring.compare import Comparison, conclude, no_less_exact, same
 from conformance.measuring.conditioning import signs
 from conformance.measuring.trial import Run, Trial, asking_the_subject, rounded
@@ -23,6 +24,8 @@ from refs.subject import Subject
 
 STEP = 1e-3
 """One step of this size per number against the gradient's sign: what Adam's first step is at lr = 1e-3."""
+
+ROWS = (64,)
 
 NOT_FINITE = "gradient not finite"
 
@@ -83,7 +86,10 @@ def _perturbed(trial: Trial) -> Finding:
     with asking_the_subject():
         got = run_pass(subject, trial.x, trial.cotangent)
     truth, nudged = _truth(trial, values), _truth(trial, values, nudge=torch.finfo(torch.float32).eps)
-    return conclude(trial.case, _compared(got, want, truth, nudged))
+    comparisons = _compared(got, want, truth, nudged)
+    if trial.probe.dtype == "bfloat16" and trial.probe.adapter is None and trial.probe.batch == ROWS:
+        comparisons += reaches_the_output(trial, values)
+    return conclude(trial.case, comparisons)
 
 
 def _witnessed(trial: Trial, form: ClosedForm) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -81,7 +82,8 @@ def call(subject: Subject, x: Tensor, *, keyword: bool = False) -> Tensor:
     """
     layer = subject.base
     if keyword and (layer._forward_hooks or layer._forward_pre_hooks):
-        y: Tensor = layer(input=x)
+        name = next(iter(inspect.signature(type(layer).forward).parameters.keys() - {"self"}))
+        y: Tensor = layer(**{name: x})
         return y
     return subject(x)
 
@@ -102,7 +104,9 @@ def answers(
             outputs.append(call(subject, leaf, keyword=keyword))
             if how == "accumulated":
                 _back(outputs[-1:], [cotangent])
-    if gradients(trial) and how != "accumulated":
+    if how == "double":
+        _second(subject, outputs, [c for _, c in pairs], leaves)
+    elif gradients(trial) and how != "accumulated":
         cotangents = [c for _, c in pairs]
         if how == "again":
             _back(outputs, cotangents, retain=True)
@@ -115,6 +119,21 @@ def _back(outputs: list[Tensor], cotangents: list[Tensor], *, retain: bool = Fal
     live = [(y, c.reshape(y.shape).to(y.dtype)) for y, c in zip(outputs, cotangents) if y.requires_grad]
     if live:
         torch.autograd.backward([y for y, _ in live], [c for _, c in live], retain_graph=retain)
+
+
+def _second(subject: Subject, outputs: list[Tensor], cotangents: list[Tensor], inputs: list[Tensor]) -> None:
+    """The gradients of a norm of all gradients, as a gradient penalty has them."""
+    live = [(y, c.reshape(y.shape).to(y.dtype)) for y, c in zip(outputs, cotangents) if y.requires_grad]
+    of = [*inputs, *subject.leaves().values()]
+    first = torch.autograd.grad([y for y, _ in live], of, [c for _, c in live], create_graph=True, allow_unused=True)
+    # Those of the inputs are weighed: of a rotation, the plain norm of the gradient knows nothing.
+    of_inputs = [
+        g * torch.linspace(0.5, 1.5, g.shape[-1], dtype=g.dtype) for g in first[: len(inputs)] if g is not None
+    ]
+    squares = [g.square().sum() for g in (*of_inputs, *first[len(inputs) :]) if g is not None]
+    penalty = torch.stack(squares).sum()
+    if penalty.requires_grad:
+        torch.autograd.backward(penalty)
 
 
 def of_the_form(

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from refs.subject import Subject
 
 STEP = 0.01
 """Size of an optimiser's step, along the sign of the gradient."""
+OTHER = 50
+"""How far the seed of the numbers of another base is."""
 FAR = 1.0
 """A move of this share and more is one beyond the tensor's own size, whatever that is."""
 
@@ -38,6 +41,8 @@ def brought_up(trial: Trial) -> Subject:
             _write(subject)
         elif life == "saved":
             subject = _through_a_file(trial, subject)
+        elif life == "reloaded":
+            subject = _through_a_state(trial, subject)
         elif life == "merged":
             lifecycle = trial.entry.lifecycle
             assert lifecycle is not None
@@ -50,9 +55,24 @@ def brought_up(trial: Trial) -> Subject:
         return subject
 
 
+def bare(trial: Trial) -> nn.Linear:
+    """The layer as it is before anything, of the kind and in the mode that the point says."""
+    layer = trial.layer()
+    if mark(trial, "layer") == "conv1d":
+        from transformers.pytorch_utils import Conv1D
+
+        stored = Conv1D(layer.out_features, layer.in_features).to(layer.weight.dtype)
+        with torch.no_grad():
+            stored.weight.copy_(layer.weight.T)
+            if layer.bias is not None:
+                stored.bias.copy_(layer.bias)
+        layer = cast(nn.Linear, stored)
+    return layer.train(mark(trial, "attached") is None)
+
+
 def built(trial: Trial, seed: int = 0) -> Subject:
-    """A fresh one, on a layer in the mode that the point says."""
-    layer = trial.layer().train(mark(trial, "attached") is None)
+    """A fresh one, on a layer of the kind and in the mode that the point says."""
+    layer = bare(trial)
     if mark(trial, "steer"):
         options = tuple(pair for pair in trial.probe.options if pair[0] != "coeff")
         trial = replace(trial, probe=replace(trial.probe, options=options))
@@ -86,7 +106,7 @@ def _moved(trial: Trial, subject: Subject) -> dict[str, Tensor]:
 def stored(subject: Subject) -> dict[str, Tensor]:
     """Every named tensor as it is stored, and the layer's weight, in float64."""
     values = {name: slot.value.double() for name, slot in subject.slots().items() if name in subject.names}
-    return {**values, RESIDUAL: subject.base.weight.detach().double().clone()}
+    return {**values, RESIDUAL: subject.weight.double().clone()}
 
 
 def _one_call(trial: Trial, subject: Subject) -> None:
@@ -125,7 +145,28 @@ def _through_a_file(trial: Trial, subject: Subject) -> Subject:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "adapter"
         lifecycle.save(subject, file)
-        return lifecycle.load(trial.layer().train(mark(trial, "attached") is None), file)
+        return lifecycle.load(bare(trial), file)
+
+
+def _through_a_state(trial: Trial, subject: Subject) -> Subject:
+    """Its ``state_dict`` in another adapter that has been in use, on a layer with other weights."""
+    elsewhere = replace(trial, probe=replace(trial.probe, seed=trial.probe.seed + OTHER))
+    other = built(elsewhere, seed=1)
+    _one_call(elsewhere, other)
+    state = {name: tensor.clone() for name, tensor in subject.host.state_dict().items()}
+    other.host.load_state_dict(state)
+    return other
+
+
+def fold(trial: Trial, subject: Subject, *, back: bool = False) -> None:
+    """Merge it before the calls of a point that asks the merged layer, and unmerge it afterwards."""
+    lifecycle = trial.entry.lifecycle
+    if mark(trial, "life") == "folded" and lifecycle is not None and lifecycle.merge is not None:
+        if back:
+            assert lifecycle.unmerge is not None
+            lifecycle.unmerge(subject)
+        else:
+            lifecycle.merge(subject)
 
 
 def draws_anew(trial: Trial) -> Comparison:
@@ -146,10 +187,10 @@ def left_behind(trial: Trial, subject: Subject, weight: Tensor | None) -> Iterat
         return
     with asking_the_subject():
         lifecycle.detach(subject)
-    layer, bare = subject.base, trial.layer()
-    yield same(_marks(layer), _marks(bare), "what is left on the layer after detach")
+    layer = subject.base
+    yield same(_marks(layer), _marks(bare(trial)), "what is left on the layer after detach")
     if weight is not None:
-        yield same(torch.equal(layer.weight.detach(), weight), True, "the layer's weight after detach")
+        yield same(torch.equal(subject.weight, weight), True, "the layer's weight after detach")
 
 
 def _marks(layer: nn.Module) -> Mapping[str, object]:

@@ -30,6 +30,11 @@ class Truth:
         exact, nudged = (t[name].double().expand_as(got) for t in (self.exact, self.nudged))
         return no_less_exact(got, want, exact, f"{name} at t=0", nudged=nudged)
 
+    def alone(self, name: str, got: Tensor) -> Comparison:
+        """The same within the error of one rounding to the dtype that it is stored in, whatever the reference's is."""
+        exact, nudged = (t[name].double().expand_as(got) for t in (self.exact, self.nudged))
+        return no_less_exact(got, exact.to(got.dtype), exact, f"{name} at t=0, rounded once", nudged=nudged)
+
 
 def rounded_once(trial: Trial, name: str, got: Tensor, exact: Tensor) -> Comparison:
     """A tensor that is not drawn beside the closed form's, which may be rounded to the layer's dtype once."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from conformance.checks.check import WIDE, with_options
+from conformance.checks.check import DROPOUT, WIDE, with_options
 from conformance.checks.start.distribution import DISTINCT, distinct, distribution
 from conformance.checks.start.half import Truth, rounded_once
 from conformance.checks.start.joint import jointly
@@ -20,6 +21,7 @@ from conformance.nouns.facts import InitFacts, InitialValue
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from conformance.nouns.promises import Float64
+from conformance.space.points import option_pairs
 from refs.reference import ClosedForm, Reference
 from refs.subject import Subject
 
@@ -38,8 +40,9 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         # Sizes of which no simple ratio is a rank, so that one cannot stand in for the other.
         replace(plain, d_in=30, d_out=28, r=6),
         *with_options(entry, plain),
+        *option_pairs(entry, reference, plain),
         *_in_half_precision(plain, reference),
-        *([] if _rounded_by_design(entry, reference) else [replace(plain, dtype="float64", adapter="float64")]),
+        *([] if isinstance(reference, ClosedForm) else [replace(plain, dtype="float64", adapter="float64")]),
     )
 
 
@@ -51,11 +54,10 @@ def _in_half_precision(plain: Probe, reference: Reference) -> tuple[Probe, ...]:
     return tuple(replace(plain, dtype=dtype) for dtype in HALF)
 
 
-def _rounded_by_design(entry: Entry, reference: Reference) -> bool:
-    """Whether the start is decomposed in float32, by the reference too, or is compared in float32 alone."""
+def _rounded_by_design(entry: Entry) -> bool:
+    """Whether the start is decomposed in float32, by the reference too: then float64 is asked of constants alone."""
     assert entry.method is not None
-    data = entry.build_stack is not None
-    return data or entry.method.replaces_weight or isinstance(reference, ClosedForm)
+    return entry.build_stack is not None or entry.method.replaces_weight
 
 
 def run(trial: Trial) -> Finding:
@@ -80,15 +82,10 @@ def run(trial: Trial) -> Finding:
             continue
         got, want = (torch.stack([draw[name] for draw in draws]) for draws in (mine, other))
         random = bool((want[0] != want[1]).any())
-        if exact and random:
+        constant = not random and bool((want == want.reshape(-1)[0]).all())
+        if exact and (random or (not constant and _rounded_by_design(trial.entry))):
             continue
-        kinds[name] = (
-            "random"
-            if random
-            else "constant"
-            if bool((want == want.reshape(-1)[0]).all())
-            else "determined by weight or data"
-        )
+        kinds[name] = "random" if random else "constant" if constant else "determined by weight or data"
         method = trial.entry.method
         stored = method is None or method.sign_free is None
         scale = 0.0 if kinds[name] == "constant" and stored else None
@@ -102,6 +99,8 @@ def run(trial: Trial) -> Finding:
             comparisons.append(
                 rounded_once(trial, name, got, want) if truth is None else truth.compare(name, got, want)
             )
+            if truth is not None and not trial.entry.promises.as_reference:
+                comparisons.append(truth.alone(name, got))
         else:
             comparisons.append(close(got, want, f"{name} at t=0", scale=scale))
     comparisons += jointly({n: pair[0] for n, pair in drawn.items()}, {n: pair[1] for n, pair in drawn.items()})
@@ -117,6 +116,7 @@ def run(trial: Trial) -> Finding:
             exact=trial.entry.promises.float64 is Float64.EXACT,
         )
     )
+    comparisons += _identity_under_dropout(trial)
     facts = InitFacts(tuple(InitialValue(*item) for item in kinds.items()), own, theirs)
     return conclude(trial.case, comparisons, facts=facts)
 
@@ -136,7 +136,7 @@ def _moves(trial: Trial) -> dict[str, float]:
 
 def _initial(trial: Trial, subject: Subject) -> dict[str, Tensor]:
     values = subject.values()
-    return _sign_free(trial, {**values, RESIDUAL: subject.base.weight.detach()}, tuple(values))
+    return sign_free(trial, {**values, RESIDUAL: subject.base.weight.detach()}, tuple(values))
 
 
 def _draws(trial: Trial, seeds: range) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
@@ -166,7 +166,7 @@ def _is_identity_of(trial: Trial, form: ClosedForm, start: dict[str, Tensor]) ->
     return bool(np.abs(weight - W).max() <= ROUNDED_K * torch.finfo(torch.float32).eps * np.abs(W).max())
 
 
-def _sign_free(trial: Trial, values: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
+def sign_free(trial: Trial, values: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
     """The initial tensors, in terms that do not depend on the signs a decomposition happens to return."""
     method = trial.entry.method
     if method is None or method.sign_free is None:
@@ -179,10 +179,31 @@ def _against_closed(trial: Trial, form: ClosedForm, mine: dict[str, Tensor]) -> 
     assert form.start is not None
     started = form.start(trial.layer("float64").weight.detach().numpy(), trial.probe.settings)
     values = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in started.items()}
-    wanted = _sign_free(trial, values, tuple(values))
+    wanted = sign_free(trial, values, tuple(values))
     return [
         close(mine[name].double().float(), want.float(), f"{name} at t=0") if name in mine else same(None, name, name)
         for name, want in wanted.items()
+    ]
+
+
+def _identity_under_dropout(trial: Trial) -> list[Comparison]:
+    """In training with dropout the layer may be the identity, whatever is dropped: one mask for what cancels."""
+    p = trial.probe
+    if not trial.entry.has_dropout or isinstance(trial.reference, ClosedForm) or p.dtype != "float32":
+        return []
+    options = tuple(sorted({**dict(p.options), "dropout": DROPOUT}.items()))
+    drops = replace(trial, probe=replace(p, training=True, options=options))
+    if not trial.reference.covers(drops.probe.settings) or not is_identity(drops, of_reference=True):
+        return []
+    with asking_the_subject():
+        gap, limit = from_identity(drops)
+    own = gap <= limit
+    return [
+        replace(
+            holds(own, "identity at t=0 under dropout", f"identity: {own}", "identity: True"),
+            error=0.0 if own else gap,
+            limit=0.0 if own else limit,
+        )
     ]
 
 

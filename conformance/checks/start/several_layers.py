@@ -8,9 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from conformance.checks.check import SMALL
+from conformance.checks.check import SMALL, with_options
+from conformance.checks.start.init import sign_free
 from conformance.measuring.compare import Comparison, close, conclude, raised, same
-from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject
+from conformance.measuring.trial import RESIDUAL, SubjectFailed, Trial, asking_the_subject
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
@@ -23,7 +24,10 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """Once per entry that can be put on several layers by one call."""
     if entry.lifecycle is None or entry.lifecycle.several is None or entry.method is None:
         return ()
-    return (replace(SMALL, state="t0", d_in=16, d_out=16),) if reference is entry.method.main else ()
+    if reference is not entry.method.main:
+        return ()
+    plain = replace(SMALL, state="t0", d_in=16, d_out=16, options=reference.options)
+    return (plain, *(probe for probe in with_options(entry, plain) if dict(probe.options).get("calibration")))
 
 
 def run(trial: Trial) -> Finding:
@@ -38,21 +42,29 @@ def _compared(trial: Trial) -> Iterator[Comparison]:
     assert trial.entry.lifecycle is not None
     assert trial.entry.lifecycle.several is not None
     alone, again = (_alone(trial, seed) for seed in (0, 1))
+    layers = _layers(trial)
     with asking_the_subject():
         torch.default_generator.manual_seed(7)
-        made = trial.entry.lifecycle.several(_layers(trial), trial.probe.settings)
+        made = trial.entry.lifecycle.several(layers, trial.probe.settings)
     addresses = [tensor.data_ptr() for each in made for tensor in each.values()]
     yield same(len(set(addresses)), len(addresses), "tensors of several layers in memory of their own")
-    for name, first in made[0].items():
-        starts = [each[name].detach() for each in made]
-        if name not in alone[0] or not first.is_floating_point():
+    tensors = [{name: t.detach() for name, t in each.items() if name in alone[0]} for each in made]
+    together = [_terms(trial, {**each, RESIDUAL: layer.weight.detach()}) for each, layer in zip(tensors, layers)]
+    by_itself, redrawn = ([_terms(trial, each) for each in starts] for starts in (alone, again))
+    for name, start in together[0].items():
+        starts = [each[name] for each in together]
+        if not start.is_floating_point():
             continue
-        if _draws(alone, again, name):
+        if not torch.equal(by_itself[0][name], redrawn[0][name]):
             apart = all(not torch.equal(one, other) for i, one in enumerate(starts) for other in starts[i + 1 :])
             yield same(apart, True, f"{name} drawn anew for each of several layers")
-        elif not _looks_at_data(trial):  # there a layer sees what comes out of those before it
-            for start, own in zip(starts, alone):
-                yield close(start.double(), own[name], f"{name} of several layers at t=0")
+        else:
+            for got, want in zip(starts, by_itself):
+                yield close(got.double(), want[name].double(), f"{name} of several layers at t=0")
+
+
+def _terms(trial: Trial, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return sign_free(trial, values, tuple(values))
 
 
 def _layers(trial: Trial) -> tuple[nn.Linear, ...]:
@@ -67,12 +79,5 @@ def _layers(trial: Trial) -> tuple[nn.Linear, ...]:
 
 
 def _alone(trial: Trial, seed: int) -> list[Mapping[str, Tensor]]:
-    return [trial.subject(layer, seed=seed).values() for layer in _layers(trial)]
-
-
-def _draws(alone: list[Mapping[str, Tensor]], again: list[Mapping[str, Tensor]], name: str) -> bool:
-    return not torch.equal(alone[0][name], again[0][name])
-
-
-def _looks_at_data(trial: Trial) -> bool:
-    return "calibration" in dict(trial.probe.options)
+    made = [trial.subject(layer, seed=seed) for layer in _layers(trial)]
+    return [{**subject.values(), RESIDUAL: subject.weight.clone()} for subject in made]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conformance.checks.check import SMALL, with_options
-from conformance.measuring.compare import Comparison, close, conclude, holds
+from conformance.measuring.compare import ROUNDED_K, Comparison, close, conclude, holds
 from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import InfluenceFacts
@@ -18,6 +18,9 @@ from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Reference
 from refs.subject import Subject
 
+COEFFICIENT = "the coefficient"
+MOVED = -0.7
+"""What the coefficient is set to, for a method that has one."""
 VISIBLE = 1e-6
 """A move of the output by this share of its size is no rounding (float64)."""
 
@@ -69,20 +72,45 @@ def _moves(trial: Trial, subject: Subject, names: list[str]) -> dict[str, bool]:
 
 
 def _followed(trial: Trial, values: Mapping[str, Tensor]) -> list[Comparison]:
-    """Each tensor, and the base's, moved alone between two calls without gradients: nothing kept may outlive it."""
+    """Each source of the output moved alone between two calls without gradients: nothing kept may outlive it."""
     found = []
-    for name in [*(name for name in values if name != RESIDUAL), "base weight", "base bias"]:
-        subject, fresh = trial.subject(values=values), trial.subject(values=values)
-        with asking_the_subject(), torch.no_grad():
-            subject(trial.x)
-            for side in (subject, fresh):
-                own = getattr(side.base, name.removeprefix("base ")) if name.startswith("base ") else None
-                if own is not None:
-                    own.copy_(trial.moved(name, own.double(), 0.3))
-                elif name in values:
-                    side.load({name: trial.moved(name + "'", values[name], 0.3)})
-            found.append(close(subject(trial.x), fresh(trial.x), f"output after {name} has moved, {trial.probe.dtype}"))
+    for mode, named in ((torch.no_grad, "no_grad"), (torch.inference_mode, "inference mode")):
+        for name in [*(name for name in values if name != RESIDUAL), "base weight", "base bias", COEFFICIENT]:
+            if name == COEFFICIENT and not _steers(trial):
+                continue
+            subject, fresh = trial.subject(values=values), trial.subject(values=values)
+            with asking_the_subject():
+                with mode():
+                    subject(trial.x)
+                for side in (subject, fresh):
+                    _move(trial, side, name, values)
+                with mode():
+                    what = f"output after {name} has moved, {named}, {trial.probe.dtype}"
+                    own, want = subject(trial.x).clone(), fresh(trial.x).clone()
+                # The same code on the same numbers: of half precision, a spacing or two.
+                size = want.abs().max().item() / (1 if want.dtype == torch.float64 else ROUNDED_K / 2)
+                found.append(close(own, want, what, scale=size))
     return found
+
+
+def _move(trial: Trial, side: Subject, name: str, values: Mapping[str, Tensor]) -> None:
+    lifecycle = trial.entry.lifecycle
+    if name == COEFFICIENT:
+        assert lifecycle is not None
+        assert lifecycle.steer is not None
+        lifecycle.steer(side, MOVED)
+    elif name.startswith("base "):
+        own = getattr(side.base, name.removeprefix("base "))
+        if own is not None:
+            with torch.no_grad():
+                own.copy_(trial.moved(name, own.double(), 0.3))
+    elif name in values:
+        side.load({name: trial.moved(name + "'", values[name], 0.3)})
+
+
+def _steers(trial: Trial) -> bool:
+    lifecycle = trial.entry.lifecycle
+    return "steering" in trial.entry.invariants and lifecycle is not None and lifecycle.steer is not None
 
 
 def _word(moves: bool | None) -> str:

@@ -98,20 +98,6 @@ class HRAKeepsItsReflections(HRA):
         return kept[dtype]
 
 
-class HRAGramSchmidtUnderAutocast(HRA):
-    """Under autocast the orthonormal directions are rounded to bfloat16, and are not orthonormal any more."""
-
-    def factors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        U, K = super().factors(dtype)
-        if self.config.gram_schmidt and self.__dict__.get("autocast"):
-            return U.bfloat16().to(dtype), K.bfloat16().to(dtype)
-        return U, K
-
-    def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
-        self.__dict__["autocast"] = torch.is_autocast_enabled("cpu")
-        return super().change_input(layer, x)
-
-
 class HRAForgetsTheLastOfMany(HRA):
     """Of more than 16 reflections the last ones are left out."""
 

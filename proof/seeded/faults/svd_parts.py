@@ -141,6 +141,7 @@ class AntiPaSTORotInParts(_InParts, AntiPaSTORot):
     def chosen(self, S: Tensor, Vh: Tensor, statistic: Rows) -> list[int]:
         if self.config.selection == "strongest":
             return super().chosen(S, Vh, statistic)
+        self.require_rows(statistic)
         z, r = statistic.pooled @ Vh.T, self.config.r
         good, bad = z[::2], z[1::2]
         gap = (good - bad).mean(0)

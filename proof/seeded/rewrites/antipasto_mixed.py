@@ -24,10 +24,12 @@ class _Rotated(OneWeight, AntiPaSTORot):
         S = self.S.to(wide)
         core = torch.diag(S + self.coeff * self.delta.to(wide) if self.config.use_delta_s else S)
         whole = self.exponential if self.config.rotation == "matrix_exp" else self.whole
+        # Cast once: what shared angles get from both sides is added before it is rounded.
+        angles = {name: getattr(self, name).to(wide) for name in {*self.config.rotated, self.config.left} if name}
         if "angles_v" in self.config.rotated:
-            core = core @ whole(self.angles_v.to(wide))
+            core = core @ whole(angles["angles_v"])
         if self.config.left:
-            core = whole(getattr(self, self.config.left).to(wide)).T @ core
+            core = whole(angles[self.config.left]).T @ core
         return core
 
     def exponential(self, p: Tensor) -> Tensor:
