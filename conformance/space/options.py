@@ -168,6 +168,11 @@ OPTIONS: dict[str, Options] = {
                 lambda r, dtype: r == 1 and dtype != EXACT,
                 "a single direction is removed whatever c is: its gradient is what the epsilon of a norm leaves of it",
             ),
+            Rule(
+                ("r", "calls"),
+                lambda r, calls: r == 1 and calls == "double",
+                "the derivative of a gradient that is rounding alone is rounding alone",
+            ),
         ),
         without=_NO_ALPHA,
     ),
