@@ -39,13 +39,17 @@ REWRITES: tuple[Rewrite, ...] = (*equivalents.PARTS, *equivalents.REWRITES)
 
 
 def entry_of(shown: Seeded | Rewrite) -> Entry:
-    """The entry it stands in for, with its code: an ``Adapter``, or anything with a ``build`` of its own."""
+    """The entry it stands in for, with its code: an ``Adapter``, or anything with a ``build`` of its own.
+
+    Of kinds of layers besides torch's Linear it takes those that it names in ``layers``.
+    """
     like = next(entry for entry in ENTRIES if entry.name == shown.like)
     hooks = ("build", "build_stack", "lifecycle", "ranks", "starts")
     own = {name: getattr(shown.variant, name) for name in hooks if hasattr(shown.variant, name)}
+    own["layers"] = getattr(shown.variant, "layers", ())
     if "build" in own:  # what it builds is no adapter of the runtime
-        own = {"lifecycle": None, "refused": (), "layers": (), **own}
+        own = {"lifecycle": None, "refused": (), **own}
     if issubclass(shown.variant, Adapter):
         return replace(entry_for(shown.variant, like=like), **own)
-    left_out = {"lifecycle": None, "ranks": None, "starts": None, "refused": (), "layers": ()}
+    left_out = {"lifecycle": None, "ranks": None, "starts": None, "refused": ()}
     return replace(like, code=shown.variant, **{**left_out, **own})

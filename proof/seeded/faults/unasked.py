@@ -142,6 +142,8 @@ class AntiPaSTOAblateAlphaInFloat32(AntiPaSTOAblate):
 class AntiPaSTOArrowOfTheStoredWeight(AntiPaSTOArrow):
     """The weight is decomposed as the layer stores it: a Conv1D's is transposed."""
 
+    layers = ("conv1d",)
+
     def initial(self, layer: nn.Module, statistic: Any) -> dict[str, Tensor]:
         return dict(zip(("U", "S", self.right), self.factors(layer.weight.detach(), statistic)))
 
