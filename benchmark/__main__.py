@@ -87,9 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     tiny.add_argument("--out", type=Path, default=WORK / "tiny", help="folder to write to (%(default)s)")
     tiny.set_defaults(command=_tiny)
     for command in (run, tiny):
-        command.add_argument(
-            "--dirty", action="store_true", help="also if files differ from the commit; the row says so"
-        )
+        command.add_argument("--dirty", action="store_true", help="also if files differ from the commit; the row tells")
     report = commands.add_parser("report", help="a table and plots of the runs")
     report.add_argument("--results", type=Path, default=RESULTS, help="the table of runs (%(default)s)")
     report.add_argument("--out", type=Path, help="folder to write to (that of the table)")

@@ -33,7 +33,8 @@ Problem = tuple[str, str, str]
 
 def problems(verbs: dict[str, int], n: int, seed: int) -> list[Problem]:
     """``n`` different questions."""
-    draw, found = random.Random(seed), {}
+    draw = random.Random(seed)
+    found: dict[str, Problem] = {}
     while len(found) < n:
         verb, sign = draw.choice(sorted(verbs.items()))
         a, b = draw.randint(1, LARGEST), draw.randint(1, LARGEST)

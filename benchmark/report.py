@@ -42,7 +42,8 @@ class Group:
     @property
     def error(self) -> float:
         """Standard error of the exact match: of the questions, and over the seeds where there are several."""
-        share, n = self.mean("exact_match"), self.mean("questions")
+        n = self.mean("questions")
+        share = (self.mean("right") + 1) / (n + 2)  # of all or none right, the error is not zero
         sampling = sqrt(share * (1 - share) / n)
         if len(self.rows) < 2:
             return sampling
@@ -80,8 +81,9 @@ def markdown(found: Sequence[Group]) -> str:
     lines += [
         "Exact match: share of the test questions whose generated answer has the gold number, with the standard error: "
         "the larger one of that of the questions and that over the seeds. *No answer*: share of the generations that "
-        "name no number. Rates and steps are those of the rows: a method that was given another rate may rank "
-        f"otherwise. `{BARE}` is the base without an adapter.",
+        "name no number. *Peak memory*: of a GPU's; on a CPU, the table of runs has the peak of the process. Rates and "
+        "steps are those of the rows: a method that was given another rate may rank otherwise. "
+        f"`{BARE}` is the base without an adapter.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -107,7 +109,7 @@ COLUMNS: dict[str, Callable[[Group], str]] = {
     "records": lambda g: f"{g.rows[0]['train_size']} of {g.rows[0]['train_digest']}",
     "training": lambda g: f"{g.mean('train_seconds'):.1f} s",
     "answering": lambda g: f"{g.mean('answer_seconds'):.1f} s",
-    "peak memory": lambda g: f"{g.mean('peak_bytes') / 2**20:.0f} MiB",
+    "peak memory": lambda g: "-" if g.rows[0]["device"] == "cpu" else f"{g.mean('peak_bytes') / 2**20:.0f} MiB",
     "commit": lambda g: " ".join(sorted({_short(row["commit"]) for row in g.rows})),
 }
 

@@ -101,7 +101,7 @@ def run(settings: Settings, results: Path, *, dirty: bool = False, again: bool =
 def _accelerator(settings: Settings) -> Any:
     from accelerate import Accelerator, DistributedType
 
-    accelerator = Accelerator()
+    accelerator = Accelerator(mixed_precision="no")  # the launcher's choice would be an argument without a column
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU):
         raise BadRequest(
             f"accelerate: got {accelerator.distributed_type}, want one process, or several that each hold the model "

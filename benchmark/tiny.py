@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from benchmark import arithmetic, provenance
 from benchmark.run import run
 from benchmark.settings import BARE, Settings
+from learning.progress import Bar
 from learning.sides import RANK, SMALL
 
 RESULTS = "tiny.tsv"
@@ -28,11 +28,11 @@ def run_all(
     torch.set_num_threads(1)
     if not all((folder / name).exists() for name in (arithmetic.TRAIN, arithmetic.TEST, arithmetic.MODEL)):
         arithmetic.write(folder, steps=pretraining or arithmetic.PRETRAINING)
-    for name in names:
-        for seed in range(1 if name == BARE else seeds):
-            settings = settings_of(name, folder, seed=seed, steps=steps)
-            done = run(settings, results, dirty=dirty, again=True, quiet=True)
-            print(done, file=sys.stderr, flush=True)
+    planned = [(name, seed) for name in names for seed in range(1 if name == BARE else seeds)]
+    bar = Bar("runs", len(planned))
+    for name, seed in planned:
+        settings = settings_of(name, folder, seed=seed, steps=steps)
+        bar.step(run(settings, results, dirty=dirty, again=True, quiet=True))
 
 
 def settings_of(name: str, folder: Path, *, seed: int = 0, steps: int = 60) -> Settings:

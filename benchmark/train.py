@@ -37,8 +37,8 @@ def train(
 ) -> Trained:
     """AdamW with a linear warm-up and a cosine to zero. ``model`` stays as it is; a wrapper around it is trained.
 
-    Each process takes its share of every batch, in parts of ``settings.micro`` rows. Every part's summed loss is divided
-    by the number of targets of the whole batch, so that the step does not depend on how the batch is dealt out.
+    Each process takes its share of every batch, in parts of ``settings.micro`` rows. Every part's summed loss is
+    divided by the number of targets of the whole batch: the step does not depend on how the batch is dealt out.
     """
     optimiser = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], lr=settings.lr, weight_decay=settings.weight_decay
@@ -81,7 +81,9 @@ def summed_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
 
 def batches(n: int, size: int, steps: int, seed: int) -> list[list[int]]:
     """Which rows each step takes: a new order in every pass over all."""
-    draw, left, found = random.Random(seed), [], []
+    draw = random.Random(seed)
+    left: list[int] = []
+    found: list[list[int]] = []
     for _ in range(steps):
         while len(left) < size:
             order = list(range(n))

@@ -35,6 +35,8 @@ def own_model(path: Path, *, dtype: str = "float32", seed: int = 0) -> OwnModel:
     import transformers as hf
 
     os.environ["HF_HUB_OFFLINE"] = "1"
+    hf.utils.logging.set_verbosity_error()
+    hf.utils.logging.disable_progress_bar()
     folder = path if path.is_dir() else path.parent
     config_file = path / "config.json" if path.is_dir() else path
     if not config_file.is_file():
@@ -57,9 +59,7 @@ def own_model(path: Path, *, dtype: str = "float32", seed: int = 0) -> OwnModel:
         except BadRequest:
             raise
         except Exception as error:  # whatever transformers, or a model's own code, makes of a wrong file
-            raise BadRequest(
-                f"--model: got {path} ({_line(error)}), want a model that transformers can load."
-            ) from None
+            raise BadRequest(f"--model: got {path} ({_line(error)}), want a model that transformers loads.") from None
         tokenizer = _tokenizer(folder) if path.is_dir() else None
     return OwnModel(model.eval(), tokenizer, has_weights)
 
