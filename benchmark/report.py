@@ -10,16 +10,17 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark import table
 from benchmark.settings import BARE
 from conformance.planning.names import BadRequest
-from learning.plot import OURS, STYLE
+from learning.plot import STYLE
 
 MARKDOWN, PLOT = "benchmark.md", "benchmark.svg"
+COLORS = colormaps["Dark2"](range(8))
 Row = dict[str, str]
 
 
@@ -119,31 +120,32 @@ def _short(commit: str) -> str:
 
 
 def svg(found: Sequence[Group]) -> str:
-    """Two panels; the same rows give the same bytes. The base is a line."""
-    trained = [group for group in found if group.rows[0]["variant"] != BARE]
+    """A row of two panels for each table; the same rows give the same bytes. The base is a line."""
+    settings = list(dict.fromkeys(_setting(group) for group in found))
     with rc_context({**STYLE, "svg.hashsalt": "benchmark"}):
-        figure = Figure(figsize=(10, 4.2), layout="constrained")
-        for axes, (column, label) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
-            _panel(axes, found, trained, column, label)
+        figure = Figure(figsize=(11, 4 * len(settings)), layout="constrained")
+        for setting, panels in zip(settings, figure.subplots(len(settings), 2, squeeze=False), strict=True):
+            here = [group for group in found if _setting(group) == setting]
+            for axes, (column, label) in zip(panels, PANELS.items(), strict=True):
+                _panel(axes, here, column, label)
+            panels[1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 PANELS = {"trainable": "trainable numbers", "train_seconds": "seconds of training"}
+MARKERS = "osD^v<>PX*"
 
 
-def _panel(axes: Axes, found: Sequence[Group], trained: Sequence[Group], column: str, label: str) -> None:
-    at = [group.mean(column) for group in trained]
-    shares = [100 * group.mean("exact_match") for group in trained]
-    bars: Any = [100 * group.error for group in trained]
-    axes.errorbar(at, shares, yerr=bars, fmt="o", color=OURS, markersize=4, elinewidth=0.8, capsize=2)
-    for x, y, group in zip(at, shares, trained, strict=True):
-        axes.annotate(group.name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=6)
-    for group in found:
-        if group not in trained:
-            axes.axhline(100 * group.mean("exact_match"), color="#888888", linewidth=0.8, linestyle=":", label="base")
-    if at and min(at) > 0:
-        axes.set_xscale("log")
+def _panel(axes: Axes, found: Sequence[Group], column: str, label: str) -> None:
+    for at, group in enumerate(sorted(found, key=lambda each: each.name)):
+        share, error = 100 * group.mean("exact_match"), 100 * group.error
+        if group.rows[0]["variant"] == BARE:
+            axes.axhline(share, color="#888888", linewidth=0.8, linestyle=":", label="the base")
+            continue
+        style: Any = {"color": COLORS[at % len(COLORS)], "marker": MARKERS[at % len(MARKERS)], "label": group.name}
+        axes.errorbar(group.mean(column), share, yerr=error, linestyle="", markersize=5, elinewidth=0.8, **style)
+    axes.set_xscale("log")
     axes.set_xlabel(label)
     axes.set_ylabel("exact match, %")

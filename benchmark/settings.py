@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.provenance import digest_of
 from conformance.planning.names import BadRequest
+from learning.options import parsed
 
 if TYPE_CHECKING:
     from variants.runtime.config import AdapterConfig
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 BARE = "none"
 """The variant's name where no adapter is trained: the base's own score."""
 DTYPES = ("float32", "bfloat16")
-TARGETS = "targets"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,21 +75,6 @@ class Settings:
             value = getattr(self, field.name)
             found[field.name] = " ".join(value) if isinstance(value, tuple) else str(value)
         return found
-
-
-def parsed(options: Sequence[str]) -> dict[str, Any]:
-    """``("r=4", "rotation=cayley")`` as ``{"r": 4, "rotation": "cayley"}``. BadRequest for what has another form."""
-    found: dict[str, Any] = {}
-    for each in options:
-        name, equals, value = each.partition("=")
-        if not equals or not name.isidentifier() or name in found or name == TARGETS:
-            why = "twice" if name in found else "which --targets is for" if name == TARGETS else "without 'name=value'"
-            raise BadRequest(f"--set: got {each!r} {why}, want an option of the config, once: --set r=16.")
-        try:
-            found[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found[name] = value
-    return found
 
 
 def group_id(settings: Settings, data: dict[str, str]) -> str:

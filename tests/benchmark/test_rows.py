@@ -11,8 +11,9 @@ import pytest
 
 from benchmark import provenance, report, table
 from benchmark.__main__ import main
-from benchmark.settings import BARE, Settings, group_id, parsed, run_id
+from benchmark.settings import BARE, Settings, group_id, run_id
 from conformance.planning.names import BadRequest
+from learning.options import parsed
 from variants import AdapterError
 
 ARROW = Settings(variant="antipasto_arrow", model=Path("m"), train=Path("a"), test=Path("b"), lr=1e-3)
