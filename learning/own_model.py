@@ -50,12 +50,15 @@ def own_model(path: Path, *, dtype: str = "float32", seed: int = 0) -> OwnModel:
             _require_causal(config, path)
             has_weights = path.is_dir() and any(next(folder.glob(form), None) for form in WEIGHTS)
             if has_weights:
-                model = hf.AutoModelForCausalLM.from_pretrained(
-                    folder, dtype=getattr(torch, dtype), local_files_only=True
+                model, told = hf.AutoModelForCausalLM.from_pretrained(
+                    folder, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
                 )
+                if absent := sorted(told["missing_keys"]):  # transformers gives them random values
+                    raise BadRequest(f"--model: got {path} without {', '.join(absent[:3])}, want every weight.")
             else:
                 torch.manual_seed(seed)
                 model = hf.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+            _require_causal_outputs(model.eval(), path)
         except BadRequest:
             raise
         except Exception as error:  # whatever transformers, or a model's own code, makes of a wrong file
@@ -71,6 +74,17 @@ def _require_causal(config: Any, path: Path) -> None:
         raise BadRequest(
             f"--model: got {path} of type {config.model_type!r}, want a causal language model "
             "(llama, qwen3, gpt2 and others)."
+        )
+
+
+@torch.no_grad()
+def _require_causal_outputs(model: Any, path: Path) -> None:
+    """Of a model that sees the next token, a loss would say nothing: BERT without ``is_decoder``."""
+    logits = model(input_ids=torch.tensor([[0, 1, 0, 1], [0, 1, 0, 0]])).logits[:, :3].float()
+    if not torch.allclose(logits[0], logits[1], atol=1e-3 * logits.abs().max().item()):
+        raise BadRequest(
+            f"--model: got {path} of type {model.config.model_type!r} whose outputs depend on later tokens, "
+            "want a causal language model."
         )
 
 

@@ -28,6 +28,10 @@ class Bar:
         self.out = sys.stderr if out is None else out
         self.clock, self.start = clock, clock()
 
+    def begin(self) -> None:
+        """What was done until now does not count for the estimate."""
+        self.start = self.clock()
+
     def step(self, told: str = "", by: int = 1) -> None:
         """One part more is done, or several."""
         before, self.done = self.done, self.done + by

@@ -100,7 +100,7 @@ def losses(model: nn.Module, inputs: Tensor, targets: Tensor, size: int = BATCH)
     """The mean loss of each sequence, ``(n,)``, in evaluation mode."""
     model.eval()
     found = []
-    for ids, wanted in zip(inputs.split(size), targets.split(size), strict=True):
+    for ids, wanted in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
         logits: Tensor = model(input_ids=ids).logits
         each = F.cross_entropy(logits.float().transpose(1, 2), wanted, reduction="none")
         found.append(each.mean(dim=1))
