@@ -1,1 +1,1 @@
-"""Do models with adapters train over several processes, and in Trainer, as in a plain loop? ``python -m distributed``."""
+"""Do adapted models train over several processes, and in Trainer, as in a plain loop? ``python -m distributed``."""

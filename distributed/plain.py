@@ -59,7 +59,8 @@ def whole(tensors: Mapping[str, Any]) -> Tensors:
 
 def stepped(name: str, steps: int) -> tuple[Tensors, Tensors]:
     """Gradients of the first step, and the tensors after the last one, of a plain loop in one process."""
-    model, data, first = model_of(name), taught(), {}
+    model, data = model_of(name), taught()
+    first: Tensors = {}
     optimiser = optimiser_of(name, model)
     for step in range(steps):
         optimiser.zero_grad()

@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from distributed import plain
 from distributed.plain import gradients, model_of, optimiser_of, require_same, stepped, taught, trained
 from learning import task
-from variants import attach, load, merge, save
 from learning.distributed import started
 from learning.sides import NEEDS_DATA, config_of
+from variants import AdapterError, attach, load, merge, save
 
 WORLD, STEPS = 2, 3
 
@@ -42,12 +42,12 @@ def _one_step(name: str, model: nn.Module, called: nn.Module, rank: int) -> None
     found = gradients(called, *_part(0, rank))
     optimiser.step()
     want_gradients, want = stepped(name, 1)
-    require_same({key.removeprefix("module."): t for key, t in found.items()}, want_gradients, "gradient")
+    require_same(found, want_gradients, "gradient")
     require_same(trained(model), want, "tensor after a step")
 
 
 def checkpoint(name: str, rank: int, folder: Path) -> None:
-    """A sharded checkpoint of model and optimiser, on a model with other values: the next step is the same, every bit."""
+    """A sharded checkpoint of model and optimiser, on a model with other values: the next step, every bit."""
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
@@ -67,8 +67,7 @@ def checkpoint(name: str, rank: int, folder: Path) -> None:
         steps.zero_grad()
         gradients(each, *_part(1, rank))
         steps.step()
-    everything = [plain.whole(dict(each.named_parameters())) for each in (other, model)]
-    require_same(*everything, "after the checkpoint", limit=0.0)
+    require_same(_everything(other), _everything(model), "after the checkpoint", limit=0.0)
 
 
 def gathering(name: str, rank: int, folder: Path) -> None:
@@ -86,7 +85,8 @@ def gathering(name: str, rank: int, folder: Path) -> None:
 
 def merging(name: str, rank: int, folder: Path) -> None:
     """Merging shards; to be refused."""
-    merge(sharded(model_of(name)))
+    model = sharded(model_of(name))
+    _refused(model, lambda: merge(model))
 
 
 def attaching(name: str, rank: int, folder: Path) -> None:
@@ -94,8 +94,21 @@ def attaching(name: str, rank: int, folder: Path) -> None:
     torch.manual_seed(0)
     model = sharded(task.MODELS["Llama"]())
     batches = [{"input_ids": part} for part in torch.split(taught().inputs, 16)]
-    attach(model, config_of(name), calibration=batches if name in NEEDS_DATA else None)
-    raise plain.Wrong("attach did not refuse a model in shards")
+    _refused(model, lambda: attach(model, config_of(name), calibration=batches if name in NEEDS_DATA else None))
+
+
+def _refused(model: nn.Module, call: Callable[[], object]) -> None:
+    """Raise what the call raises, after a look at whether it changed a tensor."""
+    before = _everything(model)
+    try:
+        call()
+    except AdapterError:
+        require_same(_everything(model), before, "changed by a refusal", limit=0.0)
+        raise
+
+
+def _everything(model: nn.Module) -> plain.Tensors:
+    return plain.whole(dict(model.named_parameters()))
 
 
 def accelerated(name: str, rank: int, folder: Path) -> None:
