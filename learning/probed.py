@@ -13,7 +13,7 @@ from learning.measure import Run
 from learning.plot import CONTROL, OURS, STYLE
 from learning.rates import RATES
 
-CERTAIN = 2.0
+CERTAIN = 3.0
 """The difference to the control counts if it is so many standard errors above zero."""
 
 
@@ -116,7 +116,7 @@ def _verdict(found: Probed) -> str:
         return "WRONG: see above."
     if found.learns:
         return (
-            "It learns: the held-out loss falls further than that of the control, by more than two standard errors "
+            "It learns: the held-out loss falls further than that of the control, by more than three standard errors "
             "(over held-out sequences; one seed)."
         )
     return (

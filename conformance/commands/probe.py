@@ -20,7 +20,7 @@ def add_to(commands: Commands) -> None:
         help="train a variant on a model of yours: held-out loss beside a control",
         description="Trains the variant on a causal language model from a local folder or config, and the same on "
         "shuffled targets as a control. Status 0: the held-out loss falls further than that of the control, by more "
-        "than two standard errors; 1: it does not, or the adapter is at fault; 2: something is not there.",
+        "than three standard errors; 1: it does not, or the adapter is at fault; 2: something is not there.",
     )
     parser.add_argument("--model", type=Path, required=True, help="local folder, or a config file (random weights)")
     parser.add_argument("--variant", required=True, help="what to train; see `conformance list`")
