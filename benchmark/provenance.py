@@ -45,10 +45,15 @@ def commit(results: Path, *, dirty: bool, root: Path = ROOT) -> str:
 
 
 def _inside(results: Path, root: Path) -> list[str]:
-    folder = results.resolve().parent
-    if not folder.is_relative_to(root.resolve()) or folder == root.resolve():
-        return [results.name] if folder == root.resolve() else []
-    return [folder.relative_to(root.resolve()).as_posix()]
+    """What of the code's folder is no code: the folder of the results, or their own files in a folder that has code."""
+    results, root = results.resolve(), root.resolve()
+    if not results.is_relative_to(root):
+        return []
+    folder = results.parent.relative_to(root).as_posix()
+    if not git(root, "ls-files", "--", folder):
+        return [folder]
+    own = (results.name, f"{results.stem}-answers", "benchmark.md", "benchmark.svg")
+    return [(results.parent / name).relative_to(root).as_posix() for name in own]
 
 
 def _state(root: Path, changed: str) -> str:

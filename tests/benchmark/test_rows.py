@@ -82,7 +82,13 @@ def test_no_commit_no_row(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "r.tsv").write_text("results do not count")
     assert commit() == head
+    (tmp_path / "out" / "r.tsv").unlink()
+    (tmp_path / "benchmark" / "r.tsv").write_text("nor here")
+    assert commit("benchmark/r.tsv") == head
+    (tmp_path / "benchmark" / "r.tsv").unlink()
     code.write_text("changed = 1\n")
+    with pytest.raises(BadRequest, match=r"not committed \(benchmark/__init__.py\)"):
+        commit("benchmark/r.tsv")
     with pytest.raises(BadRequest, match=r"not committed \(benchmark/__init__.py\)"):
         commit()
     first = commit(dirty=True)
