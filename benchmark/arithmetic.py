@@ -62,6 +62,9 @@ def as_gsm8k(problem: Problem) -> dict[str, str]:
 
 def write(folder: Path, *, train: int = 1000, test: int = 100, steps: int = PRETRAINING) -> None:
     """The two files, and the tiny model with its tokenizer, under ``folder``."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
     every = problems(NEW, train + test, seed=0)
     rows = [as_metamathqa(each) for each in every[:train]]
