@@ -62,6 +62,20 @@ def learning(session: nox.Session) -> None:
 
 
 @nox.session
+def distributed(session: nox.Session) -> None:
+    """Two processes (DDP, FSDP2, accelerate) and Trainer beside a plain loop; reports/distributed.md."""
+    session.install("-e", ".")
+    session.run("python", "-m", "distributed", *session.posargs)
+
+
+@nox.session
+def benchmark(session: nox.Session) -> None:
+    """The adapter comparison on a tiny model and arithmetic made here; with arguments, ``python -m benchmark``'s."""
+    session.install("-e", ".")
+    session.run("python", "-m", "benchmark", *(session.posargs or ["tiny"]))
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Two minutes of random points of the space for each variant, or for those that are named."""
     session.install("-e", ".[test]")

@@ -27,7 +27,7 @@ MODEL = "Llama"
 
 def stepped(name: str, taught: Data, inputs: Tensor, targets: Tensor, *, wrap: bool) -> tuple[dict[str, Tensor], ...]:
     """Gradients, and all trainable tensors after one step of AdamW, on these rows; by name, without the wrapper's."""
-    model = _model(name, taught)
+    model = started(name, taught)
     called: nn.Module = DistributedDataParallel(model) if wrap else model
     called.train()
     optimiser = torch.optim.AdamW([p for p in called.parameters() if p.requires_grad], lr=RATES[name].lr)
@@ -38,7 +38,8 @@ def stepped(name: str, taught: Data, inputs: Tensor, targets: Tensor, *, wrap: b
     return grads, {key: p.detach().clone() for key, p in trained.items()}
 
 
-def _model(name: str, taught: Data) -> nn.Module:
+def started(name: str, taught: Data) -> nn.Module:
+    """A tiny model with the variant on it, its tensors away from their start: the same in every process."""
     torch.manual_seed(0)
     model = task.MODELS[MODEL]()
     put(name, model, taught, seed=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -62,29 +62,26 @@ class Data:
     targets: Tensor
     held_inputs: Tensor
     held_targets: Tensor
+    size: int = BATCH
+    """Sequences of a batch."""
 
     def shuffled(self, seed: int) -> Data:
         """The control: the training targets dealt out anew over all places."""
         order = torch.randperm(self.targets.numel(), generator=torch.Generator().manual_seed(seed))
-        return Data(
-            self.inputs,
-            self.targets.reshape(-1)[order].reshape(self.targets.shape),
-            self.held_inputs,
-            self.held_targets,
-        )
+        return replace(self, targets=self.targets.reshape(-1)[order].reshape(self.targets.shape))
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Batch after batch, over and over."""
-        at = step * BATCH % len(self.inputs)
-        return self.inputs[at : at + BATCH], self.targets[at : at + BATCH]
+        at = step * self.size % len(self.inputs)
+        return self.inputs[at : at + self.size], self.targets[at : at + self.size]
 
 
-def data(rule: int, seed: int) -> Data:
+def data(rule: int, seed: int, vocabulary: int = VOCABULARY) -> Data:
     """Sequences under rule number ``rule``."""
-    order = torch.randperm(VOCABULARY, generator=torch.Generator().manual_seed(1000 + rule))
+    order = torch.randperm(vocabulary, generator=torch.Generator().manual_seed(1000 + rule))
     draw = torch.Generator().manual_seed(seed)
     n = TRAINING + HELD_OUT
-    tokens = torch.randint(VOCABULARY, (n, LENGTH + 1), generator=draw)
+    tokens = torch.randint(vocabulary, (n, LENGTH + 1), generator=draw)
     follows = torch.rand((n, LENGTH + 1), generator=draw) >= NOISE
     for place in range(1, LENGTH + 1):
         tokens[:, place] = torch.where(follows[:, place], order[tokens[:, place - 1]], tokens[:, place])
@@ -96,6 +93,18 @@ def loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of the next tokens."""
     logits: Tensor = model(input_ids=inputs).logits
     return F.cross_entropy(logits.float().reshape(-1, logits.shape[-1]), targets.reshape(-1))
+
+
+@torch.no_grad()
+def losses(model: nn.Module, inputs: Tensor, targets: Tensor, size: int = BATCH) -> Tensor:
+    """The mean loss of each sequence, ``(n,)``, in evaluation mode."""
+    model.eval()
+    found = []
+    for ids, wanted in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
+        logits: Tensor = model(input_ids=ids).logits
+        each = F.cross_entropy(logits.float().transpose(1, 2), wanted, reduction="none")
+        found.append(each.mean(dim=1))
+    return torch.cat(found)
 
 
 @cache

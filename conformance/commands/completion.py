@@ -52,7 +52,7 @@ def _words(parser: argparse.ArgumentParser, variants: list[str], checks: tuple[s
     found: list[str] = []
     for action in parser._actions:
         found += [option for option in action.option_strings if option.startswith("--")]
-        if action.dest == "variants":
+        if action.dest in ("variants", "variant"):
             found += variants
         if action.dest == "check":
             found += checks

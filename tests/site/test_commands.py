@@ -232,7 +232,14 @@ def test_json_of_a_list_and_of_an_audit(
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 @pytest.mark.parametrize(
     ("words", "want"),
-    [("re", "report"), ("audit do", "dora"), ("report --ht", "--html"), ("list --check forw", "forward")],
+    [
+        ("re", "report"),
+        ("pro", "probe"),
+        ("probe --variant e", "eva"),
+        ("audit do", "dora"),
+        ("report --ht", "--html"),
+        ("list --check forw", "forward"),
+    ],
 )
 def test_bash_completes(capsys: pytest.CaptureFixture[str], words: str, want: str) -> None:
     """The script would be one that no shell understands, or complete yesterday's commands."""

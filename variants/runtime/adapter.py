@@ -34,6 +34,9 @@ class Adapter(nn.Module):
 
     name: ClassVar[str]
     Config: ClassVar[type[AdapterConfig]]
+    W_res: ClassVar[None] = None
+    """A key of the layer's state dictionary (``layers.state_dicts``); the tensor is the layer's weight. It is here
+    because ``torch.distributed.checkpoint`` looks up the path of every key."""
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from torch.nn.parameter import is_lazy
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.sharded import FIRST, refuse_sharded
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.packing import codes_of, is_misordered
 from variants.runtime.state import CHILD, attachments, weight_of
@@ -141,6 +142,7 @@ def _refuse_unusable(target: str, layer: nn.Module) -> None:
             where=f"attach to {target}",
             fix="Load the model's weights first, or run a lazy model once.",
         )
+    refuse_sharded(weight, f"attach to {target}", FIRST)
     if weight.is_complex():
         raise AdapterError(
             got=f"a {weight.dtype} weight",

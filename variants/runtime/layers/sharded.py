@@ -26,12 +26,16 @@ def gathered(tensors: Mapping[str, Any]) -> tuple[dict[str, Tensor], bool]:
     return whole, not sharded or torch.distributed.get_rank() == 0
 
 
-def refuse_sharded(tensor: object, where: str) -> None:
-    """For what writes to weights."""
+GATHER = "Save the adapter, load it onto the base in one process, and merge there."
+FIRST = "Attach to the whole model, and shard it with its adapter afterwards (fully_shard)."
+
+
+def refuse_sharded(tensor: object, where: str, fix: str = GATHER) -> None:
+    """For what reads all of a weight, or writes to it."""
     if is_sharded(tensor):
         raise AdapterError(
             got="a weight that is sharded over processes (FSDP2)",
             want="a whole one",
             where=where,
-            fix="Save the adapter, load it onto the base in one process, and merge there.",
+            fix=fix,
         )
