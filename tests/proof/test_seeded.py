@@ -47,18 +47,7 @@ def test_its_check_kills_it(seeded: Seeded) -> None:
     pytest.fail("\n".join([f"alive after {len(asked.findings)} cases of {seeded.killer}", *told]))
 
 
-FALSE_ALARMS = {"DoRAInParts": "space, bfloat16 tensors on a float32 layer: at 1.10 and 1.15 of the limit"}
-"""Rewrites that are called worse than they are, and where: not yet told apart from a loss of digits."""
-
-
-@pytest.mark.parametrize(
-    "rewriting",
-    [
-        pytest.param(r, marks=pytest.mark.xfail(reason=FALSE_ALARMS[r.name])) if r.name in FALSE_ALARMS else r
-        for r in REWRITES
-    ],
-    ids=lambda r: r.name,
-)
+@pytest.mark.parametrize("rewriting", REWRITES, ids=lambda r: r.name)
 def test_a_correct_rewriting_lives(rewriting: Rewrite) -> None:
     """Correct code that does not look like ours, or like peft, would be called wrong."""
     verdict = verdict_on(entry_of(rewriting))
