@@ -11,6 +11,7 @@ from typing import Any
 _PLACES = {
     "entry": "conformance.foreign.entry",
     "conforms_to": "conformance.foreign.conforms",
+    "MinorFinding": "conformance.foreign.conforms",
     "copy_base": "conformance.foreign.mapping",
     "Promises": "conformance.nouns.promises",
     "FOREIGN": "conformance.nouns.promises",
