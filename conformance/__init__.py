@@ -18,6 +18,9 @@ _PLACES = {
     "Lifecycle": "conformance.nouns.lifecycle",
     "Deviation": "conformance.nouns.verdict",
     "shifted": "refs.subject",
+    "formula": "refs.foreign.formula",
+    "Method": "refs.reference",
+    "ClosedForm": "refs.reference",
 }
 
 

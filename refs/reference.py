@@ -136,6 +136,8 @@ class ClosedForm:
     """The gradients of the tensors that train; None where nobody worked them out."""
     start: Callable[[Array, Settings], Mapping[str, Array]] | None = None
     """``(W, settings)`` -> initial tensors, where they follow from the weight or from calibration inputs alone."""
+    frozen: tuple[str, ...] = ()
+    """The tensors of ``draw`` that do not train. Asked where a method has no layer that tells."""
 
 
 Built = Live | Transcribed
@@ -148,13 +150,14 @@ class Method:
 
     ``sign_free`` maps the initial tensors (and ``W_res``) to what does not depend on the signs or the basis a
     decomposition happens to return; the start is compared in those terms. ``replaces_weight`` says that the layer's
-    weight becomes a residual, which then is one more tensor to hold equal (``W_res``).
+    weight becomes a residual, which then is one more tensor to hold equal (``W_res``). A method of somebody's own may
+    have neither paper nor author; no link is checked then.
     """
 
     name: str
-    paper: Paper
-    author: Author
     references: tuple[Reference, ...]
+    paper: Paper = Paper("", "")
+    author: Author = Author("")
     replaces_weight: bool = False
     sign_free: Callable[[Mapping[str, Tensor], Settings], dict[str, Tensor]] | None = None
 
@@ -162,6 +165,11 @@ class Method:
     def main(self) -> Reference:
         """The reference that a card leads with: a layer, where the method has one."""
         return (*self.built, *self.references)[0]
+
+    @property
+    def published(self) -> bool:
+        """Whether it says where it is from: a paper, or the authors' repository."""
+        return bool(self.paper.arxiv or self.author.repo)
 
     @property
     def closed(self) -> ClosedForm | None:

@@ -11,7 +11,8 @@ from typing import Any
 from conformance.foreign.constructor import put_by_names
 from conformance.foreign.entry import entry
 from conformance.foreign.preflight import preflight
-from conformance.judging.judge import LOCK, NEEDED, judge
+from conformance.judging.judge import LOCK, judge
+from conformance.judging.needed import needed
 from conformance.measuring.trial import frame_of, in_words
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Case, Finding
@@ -88,7 +89,7 @@ class Asked:
         if name == VERDICT:
             return self._verdict(place)
         planned = self.plan[name] if name == LOCK else [*self.plan.get(LOCK, ()), *self.plan[name]]
-        view = self._judged(planned, place, needed=(name,))
+        view = self._judged(planned, place, (name,))
         own = {p.case.id for p in self.plan[name]} | {name}
         failing = {d.case.id for d in view.verdict.buggy} | {where for where, _ in view.verdict.unproven}
         rows = [row for row in view.rows if failing & own & set(row.cases)]
@@ -97,7 +98,7 @@ class Asked:
 
     def _verdict(self, place: str) -> Answer:
         """The label, as the card has it: it also sees deviations that do not show, and checks that nobody asked."""
-        view = self._judged([p for planned in self.plan.values() for p in planned], place, NEEDED)
+        view = self._judged([p for planned in self.plan.values() for p in planned], place, needed(self.entry))
         if view.verdict.label in (Label.CORRECT, Label.PARTIAL):
             return Answer()
         told = f"{view.verdict.label}: {view.verdict.reason}"
@@ -105,14 +106,14 @@ class Asked:
         command = f"conformance audit --entries {place}"
         return Answer("\n\n".join([f"{told}\n  {command}", *(self._told(view, row) for row in missing)]))
 
-    def _judged(self, planned: Sequence[Planned], place: str, needed: Sequence[str]) -> CardView:
+    def _judged(self, planned: Sequence[Planned], place: str, must: Sequence[str]) -> CardView:
         """The verdict on these cases alone; each case is asked once in a run."""
         for each in planned:
             if each.case.id not in self.evidence:
                 self.evidence[each.case.id] = run_case(each)
         cases: list[Case] = [each.case for each in planned]
         found = {case.id: self.evidence[case.id] for case in cases}
-        (verdict,) = judge([self.entry.name], cases, found, {self.entry.name: self.entry.deviations}, needed=needed)
+        (verdict,) = judge([self.entry.name], cases, found, {self.entry.name: self.entry.deviations}, needed=must)
         return CardView(self.entry, verdict, tuple(cases), place)
 
     def _told(self, view: CardView, row: Row) -> str:

@@ -41,6 +41,8 @@ def follow(entries: Sequence[Entry], fetch: Fetch | None = None) -> tuple[Follow
 
 
 def _follow(variant: str, method: Method, get: Fetch) -> list[Followed]:
+    if not method.published:
+        return []
     lock = read_lock()
     rows = [_one(variant, "paper", method.paper.url, get, lambda page: _title_on(page, method.paper.title))]
     author = method.author

@@ -73,7 +73,9 @@ def not_covered(view: CardView) -> list[str]:
         lines.append(f"{', '.join(absent)}: the variant, or peft, has no such thing")
     if method is not None and method.closed is None:
         lines.append("no closed form stands as an independent witness")
-    if method is not None and not any(isinstance(reference, Live) for reference in method.references):
+    if method is not None and not method.built:
+        lines.append("how it rounds in lower precision: a formula does not say how much rounding is allowed")
+    elif method is not None and not any(isinstance(reference, Live) for reference in method.references):
         lines.append("peft has no layer for this method: the reference is a transcription of the authors' method")
     reasons = Counter(
         (case.reference, finding.what)

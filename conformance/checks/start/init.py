@@ -148,14 +148,15 @@ def _draws(trial: Trial, seeds: range) -> tuple[list[dict[str, Tensor]], list[di
 
 
 def _numpy_draws(trial: Trial, form: ClosedForm, seeds: range) -> list[dict[str, Tensor]]:
-    """The closed form's own draws, in the dtype that the layer's adapters have by default."""
+    """The closed form's own draws, in the dtype that is asked for; that of a layer's adapters by default."""
     if form.draw is None:
         return []
+    dtype = torch.float32 if trial.probe.adapter is None else getattr(torch, trial.probe.adapter)
     W = trial.layer("float64").weight.detach().numpy()
     made = []
     for n in seeds:
         drawn = form.draw(np.random.default_rng([trial.probe.seed, 7, n]), W, trial.probe.settings)
-        made.append({name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in drawn.items()})
+        made.append({name: torch.from_numpy(np.ascontiguousarray(value)).to(dtype) for name, value in drawn.items()})
     return made
 
 

@@ -24,8 +24,11 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
-    """The lock and the links, once per reference that is a layer."""
-    return (Probe(label="lock"), Probe(label="links")) if isinstance(reference, Built) else ()
+    """The lock and the links, once per reference that is a layer. A method of somebody's own may have no links."""
+    if not isinstance(reference, Built):
+        return ()
+    published = entry.method is not None and entry.method.published
+    return (Probe(label="lock"), Probe(label="links")) if published else (Probe(label="lock"),)
 
 
 def run(trial: Trial) -> Finding:
