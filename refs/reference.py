@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def _everything(settings: Settings) -> bool:
 
 @dataclass(frozen=True)
 class Live:
-    """A layer of the installed, pinned ``peft``.
+    """A layer of the installed, pinned ``peft``, or of another package or module that can be imported.
 
     ``objects`` are ``file::qualified.name`` of everything its numbers come from (the file as in the wheel), the main
     one first; the lock holds a hash of each. ``options`` are set in every probe of this reference, and it is asked only
@@ -88,6 +89,8 @@ class Live:
     """For a method that gives each layer a rank of its own."""
     starts: Starts | None = None
     """For a method whose layers may share what it finds in the data."""
+    lock: Path | None = None
+    """The lock file of somebody's own reference, beside the entry; None for ``refs/lock.json``."""
 
 
 @dataclass(frozen=True)

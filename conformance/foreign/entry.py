@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from conformance.foreign.mapping import base_of, inferred, tensors_of
 from conformance.foreign.observe import observed
+from conformance.measuring.trial import frame_of, in_words
 from conformance.nouns.entry import Entry
 from conformance.nouns.lifecycle import Lifecycle
 from conformance.nouns.promises import FOREIGN, Promises
@@ -58,7 +59,7 @@ def entry(
         key = tuple(key for key, _ in settings.options)
         if key not in found:
             found[key] = _names(of, put, given, settings)
-        return _built(layer, settings, put, found[key], replaced=of.replaces_weight)
+        return built(layer, settings, put, found[key], replaced=of.replaces_weight)
 
     return Entry(
         name,
@@ -93,9 +94,10 @@ def method_named(name: str) -> Method:
     )
 
 
-def _built(
+def built(
     layer: nn.Linear, settings: Settings, put: Put, names: Mapping[str, tuple[str, View]], *, replaced: bool
 ) -> Subject:
+    """The subject of code that ``put`` puts on a layer, its tensors in the dtype that is asked for."""
     host, base = _put(layer, settings, put, replaced=replaced)
     subject = Subject(host, base, {name: (f"layer.{path}", view) for name, (path, view) in names.items()})
     if settings.dtype is not None:
@@ -140,9 +142,25 @@ def wanted(method: Method, options: Options = ()) -> dict[str, Slot]:
     if reference is None:
         return tensors_of_closed(method)
     options = tuple(sorted({**dict(reference.options), **dict(options)}.items()))
-    subject = reference.build(_layer(), Settings(r=4, alpha=6.0, options=options))
+    try:
+        subject = reference.build(_layer(), Settings(r=4, alpha=6.0, options=options))
+    except BadRequest:
+        raise
+    except Exception as error:
+        raise BadRequest(
+            f"the reference {reference.id}: got {in_words(error)}{frame_of(error)} on nn.Linear(12, 20) with r=4, "
+            "alpha=6; want an adapted layer."
+        ) from error
     slots = subject.slots()
-    return {name: slots[name] for name in subject.names if name in slots}
+    for name, (path, _) in subject.names.items():
+        if name not in slots:
+            paths = [p.removeprefix("layer.") for p in tensors_of(subject.host, subject.base)]
+            at = path.removeprefix("layer.")
+            raise BadRequest(
+                f"the reference {reference.id}: got {at!r} for {name}, want one of {', '.join(paths) or 'none'}. "
+                f"{did_you_mean(at, paths)}".rstrip()
+            )
+    return {name: slots[name] for name in subject.names}
 
 
 def _at(module: nn.Module, path: str) -> Any:
