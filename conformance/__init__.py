@@ -19,6 +19,7 @@ _PLACES = {
     "Deviation": "conformance.nouns.verdict",
     "shifted": "refs.subject",
     "formula": "refs.foreign.formula",
+    "recorded": "refs.foreign.recorded",
     "live": "conformance.foreign.own",
     "Method": "refs.reference",
     "ClosedForm": "refs.reference",

@@ -143,8 +143,32 @@ class ClosedForm:
     """The tensors of ``draw`` that do not train. Asked where a method has no layer that tells."""
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """Numbers that ``conformance record vectors`` took from an implementation: inputs, tensors, outputs, gradients.
+
+    ``folder`` holds them and their manifest; there may be none yet. It is asked what was recorded, and what needs no
+    other side.
+    """
+
+    id: str
+    folder: Path
+    math: str
+    options: Options = ()
+    covers: Callable[[Settings], bool] = _everything
+    checks: tuple[str, ...] = (
+        "references",
+        "recorded",
+        "promises",
+        "refusals",
+        "detach",
+        "checkpoint",
+        "coexistence",
+    )
+
+
 Built = Live | Transcribed
-Reference = Live | Transcribed | ClosedForm
+Reference = Live | Transcribed | ClosedForm | Recorded
 
 
 @dataclass(frozen=True)
@@ -166,8 +190,13 @@ class Method:
 
     @property
     def main(self) -> Reference:
-        """The reference that a card leads with: a layer, where the method has one."""
-        return (*self.built, *self.references)[0]
+        """The reference that a card leads with: a layer, where the method has one; else a formula, where it has one."""
+        return (*self.built, *([self.closed] if self.closed else []), *self.references)[0]
+
+    @property
+    def options(self) -> Options:
+        """Those that its first reference sets."""
+        return self.references[0].options if self.references else ()
 
     @property
     def published(self) -> bool:
@@ -187,6 +216,11 @@ class Method:
     def built(self) -> tuple[Built, ...]:
         """The references that are layers, as opposed to the closed form."""
         return tuple(r for r in self.references if isinstance(r, Built))
+
+    @property
+    def recorded(self) -> tuple[Recorded, ...]:
+        """Those that are numbers alone."""
+        return tuple(r for r in self.references if isinstance(r, Recorded))
 
     @property
     def transcribed(self) -> tuple[Transcribed, ...]:

@@ -14,6 +14,7 @@ from conformance.checks.numbers import (
     orthogonality,
     pairing,
     penalty,
+    recorded,
     steering,
     trajectory,
 )
@@ -45,6 +46,7 @@ CHECKS: tuple[Check, ...] = tuple(
         pairing,
         trajectory,
         influence,
+        recorded,
         refusals,
         promises,
         detach,

@@ -17,7 +17,7 @@ from conformance.nouns.lifecycle import Lifecycle
 from conformance.nouns.promises import FOREIGN, Promises
 from conformance.nouns.verdict import Deviation
 from conformance.planning.names import BadRequest, did_you_mean
-from refs.reference import Method, Options
+from refs.reference import Built, Method, Options
 from refs.registry import METHODS
 from refs.settings import Settings
 from refs.subject import Host, Slot, Subject, View
@@ -78,7 +78,7 @@ def entry(
 
 def _limits(build: Callable[[nn.Linear, Settings], Subject], method: Method) -> Promises:
     try:
-        return observed(build, method.references[0].options)
+        return observed(build, method.options)
     except BadRequest:  # names that are not clear: the preflight says so
         return FOREIGN
 
@@ -133,14 +133,18 @@ def _layer() -> nn.Linear:
     return nn.Linear(12, 20)
 
 
-@cache
 def wanted(method: Method, options: Options = ()) -> dict[str, Slot]:
     """The formula's tensors as the main reference has them on a layer 12 -> 20 with r=4."""
-    from conformance.foreign.own import tensors_of_closed
+    from conformance.foreign.own import tensors_of_closed, tensors_of_recorded
 
     reference = method.witness_for(Settings(options=options))
     if reference is None:
-        return tensors_of_closed(method)
+        return tensors_of_closed(method) or tensors_of_recorded(method)
+    return _of_layer(reference, options)
+
+
+@cache
+def _of_layer(reference: Built, options: Options) -> dict[str, Slot]:
     options = tuple(sorted({**dict(reference.options), **dict(options)}.items()))
     try:
         subject = reference.build(_layer(), Settings(r=4, alpha=6.0, options=options))

@@ -36,13 +36,16 @@ def problems(entry: Entry) -> Iterator[str]:
     method = entry.method
     if method is None:
         return
+    if not method.references:
+        yield f"the method {method.name!r} has no reference, want one: a name of this suite, or formula, live, recorded"
+        return
     layer = nn.Linear(12, 20)
     weight = layer.weight.detach().clone()
     ranks = entry.promises.input_ranks
     shape = {1: (12,), 2: (5, 12), 3: (1, 5, 12)}.get(min(ranks), (1, 1, 5, 12)) if ranks else (5, 12)
     x = torch.linspace(-1, 1, 60).reshape(-1, 12)[: prod(shape[:-1])].reshape(shape)
     want = (*shape[:-1], 20)
-    options = method.references[0].options
+    options = method.options
     if told := _of_the_formula(method, Settings(r=4, alpha=6.0, options=options)):
         yield told
         return

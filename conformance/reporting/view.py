@@ -57,6 +57,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "penalty",
             "pairing",
             "masks",
+            "recorded",
         ),
     ),
     ("training", ("trajectory",)),

@@ -12,8 +12,10 @@ from conformance.nouns.entry import Entry
 from conformance.nouns.facts import LinkFacts, LockFacts, Pinned
 from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.probe import Probe
+from refs.foreign.recorded import vectors_of
+from refs.golden_vectors import GoldenError
 from refs.lock import WRITE_IT, Drift, LockError, check, check_transcription, objects_of, read_lock, read_own
-from refs.reference import Built, Live, Reference, Transcribed
+from refs.reference import Built, Live, Recorded, Reference, Transcribed
 from refs.versions import drifted, version_of
 
 ARXIV = re.compile(r"https://arxiv\.org/abs/\d{2}(0[1-9]|1[0-2])\.\d{5}")  # the form since 2015
@@ -24,6 +26,8 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """The lock and the links, once per reference that is a layer. A method of somebody's own may have no links."""
+    if isinstance(reference, Recorded):
+        return (Probe(label="lock"),)
     if not isinstance(reference, Built):
         return ()
     published = entry.method is not None and entry.method.published
@@ -37,6 +41,8 @@ def run(trial: Trial) -> Finding:
 
 def _lock(trial: Trial) -> Finding:
     reference = trial.reference
+    if isinstance(reference, Recorded):
+        return _vectors(trial, reference)
     own = reference.lock if isinstance(reference, Live) else None
     try:
         lock = read_lock() if own is None else read_own(own)
@@ -71,6 +77,18 @@ def _lock(trial: Trial) -> Finding:
     ]
     finding = conclude(trial.case, comparisons, facts=facts)
     return finding if finding.outcome is Outcome.AGREE else _as_error(finding)
+
+
+def _vectors(trial: Trial, reference: Recorded) -> Finding:
+    """Every file of the folder is the one of its manifest, and none is there that the manifest does not list."""
+    try:
+        found = vectors_of(reference)
+    except GoldenError as error:
+        got, _, want = str(error).removeprefix("got ").partition(", want ")
+        return _as_error(conclude(trial.case, [holds(False, f"vectors of {reference.id}", got, want or "the files")]))
+    places = sorted({vector.source_path for vector in found.values()})
+    facts = LockFacts(", ".join(places), Drift.NONE.value, (), len(found), len(found))
+    return conclude(trial.case, [holds(bool(found), "vectors", str(len(found)), "one", n=len(found))], facts=facts)
 
 
 def _package(reference: Live, lock: dict[str, Any], line: int) -> tuple[LockFacts, list[Comparison]]:
