@@ -1,7 +1,7 @@
 """The harness: what is asked of a variant, how it is compared with its references, and what the answers mean.
 
-``conformance.entry`` and ``conformance.conforms_to`` are for somebody else's code (docs/adding.md). They load torch
-when they are used, not before.
+``conformance.entry`` and ``conformance.conforms_to`` are for somebody else's code (docs/your-own-code.md). They load
+torch when they are used, not before.
 """
 
 from __future__ import annotations

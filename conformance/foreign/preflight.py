@@ -27,7 +27,7 @@ def preflight(entries: Sequence[Entry]) -> None:
         told = "\n  ".join(found)
         raise BadRequest(
             f"the entry, not the code under audit, is wrong:\n  {told}\n"
-            "No case was asked. docs/adding.md, 'Somebody else's code', says how an entry is written."
+            "No case was asked. docs/your-own-code.md says how an entry is written."
         )
 
 

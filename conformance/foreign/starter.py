@@ -42,10 +42,8 @@ def write_entry(path: Path, method: str, place: str) -> str:
     )
     path.write_text(text, encoding="utf-8")
     return (
-        (f"Its constructor also wants {', '.join(missing)}: write that into `put`.\n" if missing else "")
-        + f"conformance audit --entries {path}:ENTRY\n"
-        "docs/adding.md, 'Somebody else's code', says what an entry may promise."
-    )
+        f"Its constructor also wants {', '.join(missing)}: write that into `put`.\n" if missing else ""
+    ) + f"conformance audit --entries {path}:ENTRY\ndocs/your-own-code.md says what an entry may promise."
 
 
 def _class(module: str, name: str, place: str) -> Any:
