@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conformance.nouns.finding import Severity
-from conformance.reporting.rows import Row, shared
+from conformance.reporting.rows import shared
 from conformance.reporting.view import SECTIONS, CardView, label_counts
 
 
@@ -16,7 +16,7 @@ def annotated(shown: Sequence[CardView]) -> str:
         for row in view.rows:
             kind = "error" if row.severity is Severity.MUST_FIX else "notice"
             file, _, line = row.subject_location.rpartition(":")
-            told = f"{row.told}\nreference: {row.reference_location}\n{_command(view, row)}"
+            told = f"{row.told}\nreference: {row.reference_location}\n{row.command}"
             title = f"{row.variant}: {view.verdict.label}"
             lines.append(f"::{kind} file={_value(file)},line={_value(line)},title={_value(title)}::{_words(told)}\n")
     return "".join(lines)
@@ -28,20 +28,15 @@ def summary(shown: Sequence[CardView]) -> str:
     lines = [f"## Conformance: {label_counts(tuple(shown))}", "", _row(header), _row(["---"] * len(header))]
     for view in shown:
         lines.append(_row([view.name, f"**{view.verdict.label}**", *(view.section(checks) for _, checks in SECTIONS)]))
-    by_name = {view.name: view for view in shown}
     must = shared(row for view in shown for row in view.must_fix())
     lines += ["", "### MUST-FIX", ""] if must else ["", "Nothing must be fixed."]
     for item in must:
         lines += [
             f"- **{', '.join(item.variants)}** {item.told}",
             f"  - subject `{item.row.subject_location}`, reference `{item.row.reference_location}`",
-            f"  - `{_command(by_name[item.row.variant], item.row)}`",
+            f"  - `{item.row.command}`",
         ]
     return "\n".join(lines) + "\n"
-
-
-def _command(view: CardView, row: Row) -> str:
-    return view.command(row) if view.place else row.command
 
 
 def _row(cells: Sequence[str]) -> str:
