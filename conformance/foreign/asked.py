@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from conformance.foreign.conforms import ENTRY, VERDICT
 from conformance.foreign.constructor import put_by_names
 from conformance.foreign.entry import entry
 from conformance.foreign.preflight import preflight
@@ -24,9 +25,6 @@ from conformance.reporting.view import CardView
 from conformance.running.global_state import pinned
 from conformance.running.run import run_case
 from refs.reference import Method
-
-ENTRY, VERDICT = "entry", "verdict"
-"""The tests beside those of the checks: is the entry itself right (only if it is not), and what does all of it say?"""
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class Asked:
 
     def answer(self, name: str, place: str) -> Answer:
         """What the test of that name says. ``place``: FILE:NAME, for the commands that show a finding again."""
-        if name == ENTRY:
+        if self.problem:
             return Answer(self.problem)
         if name == VERDICT:
             return self._verdict(place)

@@ -18,6 +18,10 @@ FIXTURE = "conformance_check"
 there is no such fixture: no test passes unasked."""
 
 
+ENTRY, VERDICT = "entry", "verdict"
+"""The tests beside those of the checks: is the entry itself right (only if it is not), and what does all of it say?"""
+
+
 class MinorFinding(UserWarning):
     """Stricter than the reference, or different in float64 only: listed, and no failure."""
 

@@ -6,17 +6,19 @@ A run without ``conforms_to`` is as it was: no option, no fixture, nothing print
 from __future__ import annotations
 
 import os
+import shlex
 import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.foreign.conforms import FIXTURE, MinorFinding
+from conformance.foreign.conforms import FIXTURE, VERDICT, MinorFinding
 
 if TYPE_CHECKING:
     from conformance.foreign.asked import Asked
 
-MARKER = "conformance: measured against a reference (conformance.conforms_to); leave it out with -m 'not conformance'"
+LEFT_OUT = "not conformance"
+MARKER = f"conformance: measured against a reference (conformance.conforms_to); leave it out with -m '{LEFT_OUT}'"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,12 +36,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             f"conforms_to: got {metafunc.cls.__name__}.{metafunc.function.__name__} in a class, want a name of the "
             "module: the command that shows a finding again has to name it. Move it out of the class."
         )
-    metafunc.parametrize(FIXTURE, [pytest.param(name, marks=pytest.mark.conformance) for name in asked().names])
+    left_out = metafunc.config.getoption("markexpr", "") == LEFT_OUT
+    names = (VERDICT,) if left_out else asked().names  # one stands for all of them, and nothing is built
+    metafunc.parametrize(FIXTURE, [pytest.param(name, marks=pytest.mark.conformance) for name in names])
 
 
 def tell(asked: Asked, node: pytest.Item, check: str) -> None:
     """Ask one check of this test, or the verdict; fail with the finding, and warn of what is minor."""
-    answer = asked.answer(check, f"{os.path.relpath(node.path)}:{getattr(node, 'originalname', node.name)}")
+    place = f"{os.path.relpath(node.path)}:{getattr(node, 'originalname', node.name)}"
+    answer = asked.answer(check, shlex.quote(place))
     for minor in answer.minor:
         warnings.warn(MinorFinding(minor), stacklevel=1)
     if answer.wrong:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+from conformance.foreign.asked import Asked
 from conformance.foreign.conforms import conforms_to
+from conformance.nouns.promises import FOREIGN, Stored
+from conformance.nouns.verdict import Deviation
 from conformance.planning.select import entries_at
+from tests.harness.stand_ins import Single, Wrapper
 
 PLUGIN = "conformance.foreign.pytest_plugin"
-for each in ("peft", "conformance.foreign.asked"):
-    import_module(each)  # pytester forgets what a run within it imports first: it would be imported for each again
+import_module("peft")  # pytester forgets what a run within it imports first, and peft cannot be imported twice
 
 RIGHT = """
 from conformance import conforms_to
@@ -126,3 +133,45 @@ def test_it_is_installed_under_the_name_of_its_module() -> None:
     """An installed plugin would be loaded twice beside `-p`, or not at all."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["entry-points"]["pytest11"] == {PLUGIN: PLUGIN}
+
+
+def asked(kind: type[nn.Module], **more: Any) -> Asked:
+    """What the tests of a class ask, without pytest around it."""
+    return Asked(kind, "lora", {"promises": replace(FOREIGN, bookkeeping=("*.alpha",), **ONE_DTYPE), **more})
+
+
+ONE_DTYPE = {"mixes_dtypes": False, "stored": Stored.AS_LAYER}
+
+
+def test_what_is_minor_is_listed_and_no_failure() -> None:
+    """Seven digits in a float64 layer would fail somebody's build, or nobody would hear of them."""
+    answer = asked(Single).answer("forward", "t.py:t")
+    assert answer.wrong == ""
+    assert answer.minor
+    assert all(told.startswith("differs in float64 only: output") for told in answer.minor)
+
+
+def test_the_verdict_sees_what_no_check_does() -> None:
+    """A deviation that is declared and not there would be a licence for later."""
+    gone = Deviation("peft:lora/forward/*", "w", "y", "https://example.org", by_default=True)
+    tests = asked(Wrapper, deviations=(gone,))
+    assert tests.answer("forward", "t.py:t").wrong == ""
+    told = tests.answer("verdict", "t.py:t").wrong
+    assert told.startswith("UNPROVEN: ")
+    assert "no longer shows: withdraw it" in told
+    assert "conformance audit --entries t.py:t" in told
+
+
+def test_a_plan_draws_nothing_of_the_projects_generators() -> None:
+    """Seeded tests of a project would give other numbers once this is installed."""
+    before = torch.get_rng_state()
+    assert asked(Wrapper).names[-1] == "verdict"
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_left_out_nothing_is_built(pytester: pytest.Pytester) -> None:
+    """A run without these tests would still wait for peft."""
+    raises = "def test_mine(layer, settings):\n    raise SystemExit('it was built')\n"
+    pytester.makepyfile(test_mine=f"from conformance import conforms_to\n\n@conforms_to('lora')\n{raises}")
+    result = pytester.runpytest("-p", PLUGIN, "-m", "not conformance")
+    result.assert_outcomes(deselected=1)

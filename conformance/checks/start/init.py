@@ -91,9 +91,10 @@ def run(trial: Trial) -> Finding:
         scale = 0.0 if kinds[name] == "constant" and stored else None
         if name in moves:
             scale = want.abs().max().item() + moves[name] / (ROUNDED_K * torch.finfo(torch.float32).eps)
+        if form is not None and (random or kinds[name] == "constant"):
+            want = want.to(_stored(trial))
         if random:
             drawn[name] = got, want
-        if random:
             comparisons += [c for c in distribution(name, got, want) if not (half and _finer(c, got, want))]
         elif half and kinds[name] != "constant":
             comparisons.append(
@@ -119,6 +120,13 @@ def run(trial: Trial) -> Finding:
     comparisons += _identity_under_dropout(trial)
     facts = InitFacts(tuple(InitialValue(*item) for item in kinds.items()), own, theirs)
     return conclude(trial.case, comparisons, facts=facts)
+
+
+def _stored(trial: Trial) -> torch.dtype:
+    """The dtype that is asked of the tensors; that of a layer's adapters by default."""
+    dtype = torch.float32 if trial.probe.adapter is None else getattr(torch, trial.probe.adapter)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
 
 
 def _finer(comparison: Comparison, got: Tensor, want: Tensor) -> bool:
@@ -148,15 +156,14 @@ def _draws(trial: Trial, seeds: range) -> tuple[list[dict[str, Tensor]], list[di
 
 
 def _numpy_draws(trial: Trial, form: ClosedForm, seeds: range) -> list[dict[str, Tensor]]:
-    """The closed form's own draws, in the dtype that is asked for; that of a layer's adapters by default."""
+    """The closed form's own draws, in the dtype that the layer's adapters have by default."""
     if form.draw is None:
         return []
-    dtype = torch.float32 if trial.probe.adapter is None else getattr(torch, trial.probe.adapter)
     W = trial.layer("float64").weight.detach().numpy()
     made = []
     for n in seeds:
         drawn = form.draw(np.random.default_rng([trial.probe.seed, 7, n]), W, trial.probe.settings)
-        made.append({name: torch.from_numpy(np.ascontiguousarray(value)).to(dtype) for name, value in drawn.items()})
+        made.append({name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in drawn.items()})
     return made
 
 

@@ -98,10 +98,9 @@ def _beside_the_form(trial: Trial, form: ClosedForm) -> Finding:
                 same(getattr(row, aspect), getattr(theirs, aspect), name, aspect) for aspect in ("shape", "trainable")
             ]
         pairs.append(TensorPair(name, row, theirs))
-    comparisons += [
-        close(got.base.weight, layer.weight, "base weight"),
-        close(got.base.bias, layer.bias, "base bias"),
-    ]
+    if trial.entry.method is None or not trial.entry.method.replaces_weight:  # else ``reconstruction`` asks
+        comparisons.append(close(got.base.weight, layer.weight, "base weight"))
+    comparisons.append(close(got.base.bias, layer.bias, "base bias"))
     if trial.entry.promises.freezes:
         trains_too = sorted(name for name, p in got.base_parameters().items() if p.requires_grad)
         comparisons.append(same(trains_too, [], "base parameters that train"))
