@@ -308,3 +308,55 @@ def test_a_mistake_in_the_reference_is_named_as_the_references(theirs: Entry) ->
         with pytest.raises(BadRequest, match=re.escape(f"the reference {of.id}: ")) as error:
             preflight((made,))
         assert told in str(error.value)
+
+
+def parts(W: Tensor, r: int, s: float) -> tuple[Tensor, Tensor]:
+    """A and B, so that |s| B A is the principal part of W."""
+    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+    root = (S[:r] / abs(s)).sqrt()
+    return root[:, None] * Vh[:r], U[:, :r] * root
+
+
+class Principal(nn.Module):
+    """A start that takes the principal part out of the weight, and leaves the rest in the layer."""
+
+    takes = True
+
+    def __init__(self, base: nn.Linear, r: int, alpha: float) -> None:
+        super().__init__()
+        self.base, self.s, dtype = base.requires_grad_(False), alpha / r, base.weight.dtype
+        A, B = parts(base.weight.detach().float(), r, self.s)
+        self.A, self.B = nn.Parameter(A.to(dtype)), nn.Parameter(B.to(dtype))
+        if self.takes:
+            left = base.weight.double() - self.s * self.B.double() @ self.A.double()
+            base.weight.data = left.to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Base and update."""
+        y: Tensor = self.base(x) + self.s * (x @ self.A.T) @ self.B.T
+        return y
+
+
+class Twice(Principal):
+    """The principal part is in the layer, too."""
+
+    takes = False
+
+
+@pytest.mark.parametrize(("kind", "label"), [(Principal, Label.CORRECT), (Twice, Label.BUGGY)])
+def test_a_formula_of_a_method_that_leaves_a_residual(kind: type[Principal], label: Label) -> None:
+    """Such a method would be asked for the weight that it replaced, or for signs that a decomposition chose."""
+    form = formula(
+        "principal",
+        lambda t, W, b, s: W + s.alpha / s.r * t["B"] @ t["A"],
+        lambda W, s: dict(zip("AB", parts(W, s.r, s.alpha / s.r))),
+        "W' = W_res + s B A",
+    )
+    method = Method("principal", (form,), replaces_weight=True, sign_free=lambda v, s: {"B A": v["B"] @ v["A"]})
+    names = {"A": "A", "B": "B"}
+    of = entry("p", method, lambda layer, s: kind(layer, s.r, s.alpha), names=names, code=kind, promises=ONE_DTYPE)
+    findings = {planned.case.id: run_case(planned) for planned in make_plan((of,))}
+    (view,) = report.judged((of,), Evidence(findings), "mine:ENTRY")
+    assert view.verdict.label is label, view.verdict.reason
+    checks = {decided.case.check for decided in view.verdict.buggy}
+    assert checks == (set() if kind is Principal else {"reconstruction"})

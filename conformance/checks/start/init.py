@@ -108,7 +108,7 @@ def run(trial: Trial) -> Finding:
     with asking_the_subject():
         gap, limit = from_identity(trial)
     own = gap <= limit
-    theirs = is_identity(trial, of_reference=True) if form is None else _is_identity_of(trial, form, other[0])
+    theirs = is_identity(trial, of_reference=True) if form is None else _is_identity_of(trial, form)
     comparisons.append(
         replace(
             holds(own or not theirs, "identity at t=0", f"identity: {own}", f"identity: {theirs}"),
@@ -163,14 +163,18 @@ def _numpy_draws(trial: Trial, form: ClosedForm, seeds: range) -> list[dict[str,
     made = []
     for n in seeds:
         drawn = form.draw(np.random.default_rng([trial.probe.seed, 7, n]), W, trial.probe.settings)
-        made.append({name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in drawn.items()})
+        values = {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in drawn.items()}
+        made.append(_sign_free(trial, values, tuple(values)))
     return made
 
 
-def _is_identity_of(trial: Trial, form: ClosedForm, start: dict[str, Tensor]) -> bool:
+def _is_identity_of(trial: Trial, form: ClosedForm) -> bool:
     """Whether the closed form's start leaves W alone, up to the float32 of its draws."""
-    W = trial.layer("float64").weight.detach().numpy()
-    weight, _ = form.effective({n: t.double().numpy() for n, t in start.items()}, W, 0 * W[:, 0], trial.probe.settings)
+    assert form.draw is not None
+    W, settings = trial.layer("float64").weight.detach().numpy(), trial.probe.settings
+    drawn = form.draw(np.random.default_rng([trial.probe.seed, 7, 0]), W, settings)
+    start = {name: value.astype(np.float32).astype(np.float64) for name, value in drawn.items()}
+    weight, _ = form.effective(start, W, 0 * W[:, 0], settings)
     return bool(np.abs(weight - W).max() <= ROUNDED_K * torch.finfo(torch.float32).eps * np.abs(W).max())
 
 

@@ -80,7 +80,7 @@ def _moves(trial: Trial, subject: Subject, names: list[str]) -> dict[str, bool]:
 def _moves_of_form(trial: Trial, form: ClosedForm, values: Mapping[str, Tensor]) -> dict[str, bool]:
     y = passes(trial, form, values, x=trial.x, cotangent=trial.cotangent).y
     moves = {}
-    for name in values:
+    for name in (name for name in values if name != RESIDUAL):
         moved = {**values, name: trial.moved(name + "'", values[name], 0.3)}
         gap = passes(trial, form, moved, x=trial.x, cotangent=trial.cotangent).y - y
         moves[name] = bool(gap.abs().max() > VISIBLE * y.abs().max())
