@@ -164,7 +164,7 @@ def _numpy_draws(trial: Trial, form: ClosedForm, seeds: range) -> list[dict[str,
     for n in seeds:
         drawn = form.draw(np.random.default_rng([trial.probe.seed, 7, n]), W, trial.probe.settings)
         values = {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in drawn.items()}
-        made.append(_sign_free(trial, values, tuple(values)))
+        made.append(sign_free(trial, values, tuple(values)))
     return made
 
 
