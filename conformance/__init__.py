@@ -1,7 +1,7 @@
 """The harness: what is asked of a variant, how it is compared with its references, and what the answers mean.
 
-``conformance.entry`` and ``conformance.conforms_to`` are for somebody else's code (docs/adding.md). They load torch
-when they are used, not before.
+``conformance.entry`` and ``conformance.conforms_to`` are for somebody else's code (docs/your-own-code.md). They load
+torch when they are used, not before.
 """
 
 from __future__ import annotations
@@ -11,12 +11,18 @@ from typing import Any
 _PLACES = {
     "entry": "conformance.foreign.entry",
     "conforms_to": "conformance.foreign.conforms",
+    "MinorFinding": "conformance.foreign.conforms",
     "copy_base": "conformance.foreign.mapping",
     "Promises": "conformance.nouns.promises",
     "FOREIGN": "conformance.nouns.promises",
     "Lifecycle": "conformance.nouns.lifecycle",
     "Deviation": "conformance.nouns.verdict",
     "shifted": "refs.subject",
+    "formula": "refs.foreign.formula",
+    "recorded": "refs.foreign.recorded",
+    "live": "conformance.foreign.own",
+    "Method": "refs.reference",
+    "ClosedForm": "refs.reference",
 }
 
 

@@ -9,11 +9,25 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from conformance.commands import audit, completion, cost, diff, explain, fuzz, history, listing, new, probe, report, run
+from conformance.commands import (
+    audit,
+    completion,
+    cost,
+    diff,
+    explain,
+    fuzz,
+    history,
+    listing,
+    new,
+    probe,
+    record,
+    report,
+    run,
+)
 from conformance.planning.names import did_you_mean
 from conformance.running.children import ended_on_signals
 
-COMMANDS = (run, audit, explain, fuzz, probe, report, diff, history, cost, listing, new, completion)
+COMMANDS = (run, audit, explain, fuzz, probe, report, diff, history, cost, listing, new, record, completion)
 """In the order of the help."""
 
 

@@ -21,6 +21,8 @@ from typing import Any
 
 LOCK_FILE = Path(__file__).with_name("lock.json")
 GOLDEN = Path(__file__).with_name("golden")
+WRITE_IT = "Write it: conformance record lock --entries MODULE:ATTRIBUTE"
+"""What to do about a lock of one's own that is missing or out of date."""
 
 
 class Drift(StrEnum):
@@ -55,13 +57,29 @@ class Checked:
 def locate(object_id: str) -> Located | None:
     """Find ``package/file.py::Qualified.name`` among the installed packages; None if it is not there."""
     relative, _, qualified = object_id.partition("::")
-    spec = importlib.util.find_spec(relative.split("/")[0])
-    if spec is None or spec.origin is None:
+    root = root_of(package_of(object_id))
+    if root is None:
         return None
-    file = Path(spec.origin).parent.parent / relative
+    file = root.parent / relative
     if not file.is_file():
         return None
     return _source_at(file, file.stat().st_mtime_ns, qualified)
+
+
+def package_of(object_id: str) -> str:
+    """The package of ``package/file.py::name``, or the module of ``module.py::name``."""
+    return object_id.partition("::")[0].split("/")[0].removesuffix(".py")
+
+
+def root_of(package: str) -> Path | None:
+    """The folder of an installed package, or the file of a module; None if it is not there."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except ValueError:  # a module that was made by hand has none
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent if spec.submodule_search_locations is not None else Path(spec.origin)
 
 
 @cache
@@ -123,14 +141,39 @@ def read_lock(path: Path = LOCK_FILE) -> dict[str, Any]:
     return lock
 
 
-def check(object_id: str, lock: dict[str, Any]) -> Checked:
-    """Hold one installed object against the lock."""
+class LockError(Exception):
+    """A lock of somebody's own that cannot be read: what was found, and what is wanted."""
+
+    def __init__(self, got: str, want: str) -> None:
+        super().__init__(f"got {got}, want {want}")
+        self.got, self.want = got, want
+
+
+def read_own(path: Path) -> dict[str, Any]:
+    """The lock beside an entry. LockError if it is not there or is no lock."""
+    want = f"the lock of the entry's own reference. {WRITE_IT}"
+    try:
+        lock = read_lock(path)
+    except FileNotFoundError:
+        raise LockError(f"no file {path.name} in {path.parent}", want) from None
+    except (OSError, ValueError) as error:
+        raise LockError(f"{path} that cannot be read ({error})", want) from error
+    lacking = [
+        key for key in ("packages", "objects", "traced", "versions") if not isinstance(lock, dict) or key not in lock
+    ]
+    if lacking:
+        raise LockError(f"{path} without {', '.join(lacking)}", want)
+    return lock
+
+
+def check(object_id: str, lock: dict[str, Any], name: str = "refs/lock.json") -> Checked:
+    """Hold one installed object against the lock. ``name``: of the lock, for a reader."""
     found = locate(object_id)
     known = lock["objects"].get(object_id)
     if found is None:
         return Checked(object_id, Drift.MAJOR, "not found in the installed package", 0)
     if known is None:
-        return Checked(object_id, Drift.MAJOR, "not in refs/lock.json", found.line)
+        return Checked(object_id, Drift.MAJOR, f"not in {name}", found.line)
     return _drift(object_id, found.text, found.meaning, known, found.line)
 
 

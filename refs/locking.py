@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from importlib import metadata
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refs.licences import CHECKED, of
-from refs.lock import GOLDEN, file_text, hashes, locate, sha, used_by
+from refs.lock import GOLDEN, file_text, hashes, locate, package_of, sha, used_by
 from refs.reference import Author, Live
 from refs.registry import METHODS
 from refs.trace import executed
-from refs.versions import installed
+from refs.versions import installed, version_of
 
 NOTHING: Mapping[str, tuple[str, ...]] = {}
 REPOSITORIES = {"peft": ("https://github.com/huggingface/peft", "Apache-2.0", "src/")}
@@ -43,13 +42,13 @@ def make_lock(
     traced = {name: tuple(o if locate(o) else _file_of(o) for o in found) for name, found in traced.items()}
     objects = (*objects, *(o for found in traced.values() for o in found))
     packages = {}
-    for package in sorted({o.split("/")[0] for o in objects}):
-        repo, licence, prefix = REPOSITORIES[package]
-        version = metadata.version(package)
+    for package in sorted({package_of(o) for o in objects}):
+        repo, licence, prefix = REPOSITORIES.get(package, ("", "", ""))
+        version = version_of(package)
         packages[package] = {
             "version": version,
             "repo": repo,
-            "commit": f"v{version}",
+            "commit": f"v{version}" if version else "",
             "path_prefix": prefix,
             "licence": licence,
         }
@@ -57,7 +56,7 @@ def make_lock(
     for object_id in sorted(set(objects)):
         found = locate(object_id)
         if found is None:
-            raise LookupError(f"{object_id} is not in the installed packages; correct its name in refs/methods/")
+            raise LookupError(f"{object_id} is not in the installed packages; correct its name in the reference")
         entries[object_id] = {"sha256": sha(found.text), "meaning_sha256": sha(found.meaning), "line": found.line}
     written = {module: _lock_of(module, variants) for module, variants in sorted(transcriptions.items())}
     return {
@@ -67,6 +66,13 @@ def make_lock(
         "transcriptions": written,
         "versions": installed(),
     }
+
+
+def own_lock(references: Sequence[Live]) -> dict[str, Any]:
+    """The lock of somebody's own references: what they name, what they are seen to run, and torch's version."""
+    objects = tuple(o for reference in references for o in reference.objects)
+    lock = make_lock(objects, traced={reference.id: executed(reference) for reference in references})
+    return {**lock, "versions": {"torch": installed()["torch"]}}
 
 
 def _file_of(object_id: str) -> str:

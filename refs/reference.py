@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def _everything(settings: Settings) -> bool:
 
 @dataclass(frozen=True)
 class Live:
-    """A layer of the installed, pinned ``peft``.
+    """A layer of the installed, pinned ``peft``, or of another package or module that can be imported.
 
     ``objects`` are ``file::qualified.name`` of everything its numbers come from (the file as in the wheel), the main
     one first; the lock holds a hash of each. ``options`` are set in every probe of this reference, and it is asked only
@@ -88,6 +89,8 @@ class Live:
     """For a method that gives each layer a rank of its own."""
     starts: Starts | None = None
     """For a method whose layers may share what it finds in the data."""
+    lock: Path | None = None
+    """The lock file of somebody's own reference, beside the entry; None for ``refs/lock.json``."""
 
 
 @dataclass(frozen=True)
@@ -136,10 +139,36 @@ class ClosedForm:
     """The gradients of the tensors that train; None where nobody worked them out."""
     start: Callable[[Array, Settings], Mapping[str, Array]] | None = None
     """``(W, settings)`` -> initial tensors, where they follow from the weight or from calibration inputs alone."""
+    frozen: tuple[str, ...] = ()
+    """The tensors of ``draw`` that do not train. Asked where a method has no layer that tells."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Numbers that ``conformance record vectors`` took from an implementation: inputs, tensors, outputs, gradients.
+
+    ``folder`` holds them and their manifest; there may be none yet. It is asked what was recorded, and what needs no
+    other side.
+    """
+
+    id: str
+    folder: Path
+    math: str
+    options: Options = ()
+    covers: Callable[[Settings], bool] = _everything
+    checks: tuple[str, ...] = (
+        "references",
+        "recorded",
+        "promises",
+        "refusals",
+        "detach",
+        "checkpoint",
+        "coexistence",
+    )
 
 
 Built = Live | Transcribed
-Reference = Live | Transcribed | ClosedForm
+Reference = Live | Transcribed | ClosedForm | Recorded
 
 
 @dataclass(frozen=True)
@@ -148,20 +177,31 @@ class Method:
 
     ``sign_free`` maps the initial tensors (and ``W_res``) to what does not depend on the signs or the basis a
     decomposition happens to return; the start is compared in those terms. ``replaces_weight`` says that the layer's
-    weight becomes a residual, which then is one more tensor to hold equal (``W_res``).
+    weight becomes a residual, which then is one more tensor to hold equal (``W_res``). A method of somebody's own may
+    have neither paper nor author; no link is checked then.
     """
 
     name: str
-    paper: Paper
-    author: Author
     references: tuple[Reference, ...]
+    paper: Paper = Paper("", "")
+    author: Author = Author("")
     replaces_weight: bool = False
     sign_free: Callable[[Mapping[str, Tensor], Settings], dict[str, Tensor]] | None = None
 
     @property
     def main(self) -> Reference:
-        """The reference that a card leads with: a layer, where the method has one."""
-        return (*self.built, *self.references)[0]
+        """The reference that a card leads with: a layer, where the method has one; else a formula, where it has one."""
+        return (*self.built, *([self.closed] if self.closed else []), *self.references)[0]
+
+    @property
+    def options(self) -> Options:
+        """Those that its first reference sets."""
+        return self.references[0].options if self.references else ()
+
+    @property
+    def published(self) -> bool:
+        """Whether it says where it is from: a paper, or the authors' repository."""
+        return bool(self.paper.arxiv or self.author.repo)
 
     @property
     def closed(self) -> ClosedForm | None:
@@ -176,6 +216,11 @@ class Method:
     def built(self) -> tuple[Built, ...]:
         """The references that are layers, as opposed to the closed form."""
         return tuple(r for r in self.references if isinstance(r, Built))
+
+    @property
+    def recorded(self) -> tuple[Recorded, ...]:
+        """Those that are numbers alone."""
+        return tuple(r for r in self.references if isinstance(r, Recorded))
 
     @property
     def transcribed(self) -> tuple[Transcribed, ...]:

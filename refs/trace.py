@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from refs.lock import root_of
 from refs.reference import Live
 from refs.settings import Settings
 
@@ -59,11 +59,11 @@ def executed(reference: Live) -> tuple[str, ...]:
 
 
 def package_root(package: str) -> Path:
-    """The folder of an installed package."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
+    """The folder of an installed package, or the file of a module."""
+    root = root_of(package)
+    if root is None:
         raise LookupError(f"got no package {package}, want it installed: its references cannot be traced")
-    return Path(spec.origin).parent
+    return root
 
 
 def _named(code: CodeType, root: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 
 DECIDING = ("bitsandbytes", "peft", "torch", "transformers")
@@ -18,6 +19,14 @@ def drifted(locked: Mapping[str, str]) -> tuple[tuple[str, str, str], ...]:
     """Name, installed and locked version of each package that is not the one of the lock."""
     found = installed()
     return tuple((name, found[name], locked.get(name, "none")) for name in DECIDING if found[name] != locked.get(name))
+
+
+def version_of(package: str) -> str:
+    """Of the distribution that brings a package; empty for a module that no distribution brings."""
+    for name in (package, *metadata.packages_distributions().get(package, ())):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return ""
 
 
 def _version(name: str) -> str:

@@ -42,6 +42,12 @@ def with_dropout(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     return (exact, replace(random, batch=(2, 7)), replace(random, bias=False), much)
 
 
+def stands_alone(entry: Entry, reference: Reference) -> bool:
+    """Whether a closed form that says how the tensors start is all that the method has: no layer tells of them."""
+    alone = entry.method is not None and not entry.method.built
+    return alone and isinstance(reference, ClosedForm) and reference.draw is not None
+
+
 def with_options(entry: Entry, probe: Probe) -> tuple[Probe, ...]:
     """The probe once for every option set of the entry."""
     return tuple(replace(probe, options=options) for options in entry.options)

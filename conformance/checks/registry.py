@@ -19,7 +19,7 @@ from conformance.checks.numbers import (
 )
 from conformance.checks.space import space
 from conformance.checks.start import data_init, init, ranks, reconstruction, several_layers, shared_inputs
-from conformance.checks.tensors import influence, params, promises, references, refusals
+from conformance.checks.tensors import influence, params, promises, recorded, references, refusals
 from conformance.checks.use import exchange, execution_modes, quantised
 
 CHECKS: tuple[Check, ...] = tuple(
@@ -45,6 +45,7 @@ CHECKS: tuple[Check, ...] = tuple(
         pairing,
         trajectory,
         influence,
+        recorded,
         refusals,
         promises,
         detach,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from conformance.commands.edits import Edits, require_free
 from conformance.commands.options import Commands
+from conformance.planning.edits import Edits, require_free
 from conformance.planning.names import check_names
 
 ROOT = Path(__file__).parents[2]

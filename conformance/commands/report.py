@@ -81,7 +81,7 @@ def _judged(evidence: Path, entries: str | None) -> Audited:
     found, environment = last(evidence)
     if found.broken:
         print(f"{evidence}: not to be trusted: {found.broken}", file=sys.stderr)
-    shown = report.judged(entries_at(entries), found)
+    shown = report.judged(entries_at(entries), found, entries)
     planned = {case.id for view in shown for case in view.planned}
     missing, unknown = len(planned - found.findings.keys()), len(found.findings.keys() - planned)
     if (missing or unknown) and not found.broken:

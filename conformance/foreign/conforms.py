@@ -1,88 +1,63 @@
-"""Findings as test failures of one's own project: ``@conforms_to("peft:dora")`` over a function that puts the code on a
-layer.
+"""``@conforms_to("peft:dora")``: one's own class, or a function that puts it on a layer, becomes tests of one's own.
+
+Nothing heavy is imported here: a project's test file is only read until pytest collects it (``pytest_plugin``).
 """
 
 from __future__ import annotations
 
-import warnings
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conformance.foreign.entry import Put, entry
-from conformance.foreign.preflight import preflight
-from conformance.judging.judge import judge
-from conformance.nouns.entry import Entry
-from conformance.nouns.finding import Case, Finding
-from conformance.planning.plan import Planned, make_plan
-from conformance.planning.select import plan_for
-from conformance.reporting.rows import describe
-from conformance.running.run import run_case
-from refs.reference import Method
+if TYPE_CHECKING:
+    from conformance.foreign.asked import Asked
+    from refs.reference import Method
+
+FIXTURE = "conformance_check"
+"""The parameter that the plugin fills: a check's name, ``entry`` or ``verdict``. Without the plugin, pytest says that
+there is no such fixture: no test passes unasked."""
 
 
-def conforms_to(method: str | Method, **more: Any) -> Callable[[Put], Callable[..., None]]:
-    """Turn ``def test_x(layer, settings): return module`` into a test of every planned case against the method.
+ENTRY, VERDICT = "entry", "verdict"
+"""The tests beside those of the checks: is the entry itself right (only if it is not), and what does all of it say?"""
 
-    ``more``: the arguments of ``conformance.entry`` (``names``, ``promises``, ``deviations``...). What is stricter than
-    the reference, or differs in float64 only, is a warning and no failure. A mistake in the entry is one failure.
+
+class MinorFinding(UserWarning):
+    """Stricter than the reference, or different in float64 only: listed, and no failure."""
+
+
+def conforms_to(method: str | Method, **more: Any) -> Callable[[Any], Callable[..., None]]:
+    """Turn a class, or ``def test_x(layer, settings): return module``, into tests: one for each check, and the verdict.
+
+    ``method``: as in ``conformance.entry``, and ``more`` its other arguments (``names``, ``promises``...). A class is
+    called by what its constructor's parameters are named (``in_features``, ``r``, ``base_layer``...). A mistake in the
+    entry is the one test ``entry``, which fails. What is stricter than the reference, or differs in float64 only, is a
+    ``MinorFinding`` and no failure. The result names the entry for ``conformance audit --entries FILE:NAME``.
+    TypeError where the method is left out.
     """
-    import pytest
+    if callable(method):
+        raise TypeError(f'conforms_to: got {method!r}, want a method first. Write @conforms_to("peft:lora") over it.')
 
-    def over(put: Put) -> Callable[..., None]:
-        made = entry(put.__name__.removeprefix("test_"), method, put, **more)
-        plan = {planned.case.within: planned for planned in make_plan((made,))}
+    def over(code: Any) -> Callable[..., None]:
+        made: list[Asked] = []
 
-        @pytest.mark.parametrize("case", list(plan))
-        def conforms(case: str) -> None:
-            _usable(made)
-            check_case(plan[case])
+        def asked() -> Asked:
+            if not made:
+                from conformance.foreign.asked import Asked
 
-        conforms.__name__ = conforms.__qualname__ = put.__name__
-        conforms.__doc__ = put.__doc__
-        conforms.__module__ = put.__module__
+                made.append(Asked(code, method, more))
+            return made[0]
+
+        def conforms(request: Any, conformance_check: str) -> None:
+            from conformance.foreign.pytest_plugin import tell
+
+            tell(asked(), request.node, conformance_check)
+
+        conforms.__name__ = conforms.__qualname__ = code.__name__
+        conforms.__doc__ = inspect.getdoc(code)
+        conforms.__module__ = code.__module__
+        conforms.place_as = code  # type: ignore[attr-defined]  # where pytest says that the test is
+        conforms.conformance_asked = asked  # type: ignore[attr-defined]
         return conforms
 
     return over
-
-
-_checked: dict[str, str] = {}
-
-
-def _usable(made: Entry) -> None:
-    """The entry itself is looked at once; each test then says the same of it."""
-    if made.name not in _checked:
-        try:
-            preflight((made,))
-            _checked[made.name] = ""
-        except ValueError as error:
-            _checked[made.name] = str(error)
-    assert not _checked[made.name], _checked[made.name]
-
-
-def check_case(planned: Planned) -> None:
-    """AssertionError for a case in which the code is at fault, or nothing is proven."""
-    finding = run_case(planned)
-    evidence: dict[str, Finding] = {planned.case.id: finding}
-    cases: list[Case] = [planned.case]
-    if finding.differing:
-        for other in plan_for((), (planned.entry,), planned.case.id)[1:]:
-            cases.append(other.case)
-            evidence[other.case.id] = run_case(other)
-    name = planned.entry.name
-    (verdict,) = judge([name], cases, evidence, {name: planned.entry.deviations}, needed=())
-    for decided in verdict.buggy:
-        assert decided.case != planned.case, _told(finding)
-    for decided in verdict.minor:
-        if decided.case == planned.case:
-            warnings.warn(f"{finding.kind}: {_told(finding)}", stacklevel=2)
-    for where, why in verdict.unproven:
-        assert where != planned.case.id, f"unproven: {why}"
-
-
-def _told(finding: Finding) -> str:
-    lines = [f"{finding.kind}: {describe(finding)}"]
-    if finding.limit:
-        lines.append(f"got {finding.got}, want {finding.want}; error {finding.error:.3g}, limit {finding.limit:.3g}")
-    if finding.others:
-        lines.append(f"also differ: {', '.join(finding.others)}")
-    return "\n".join(lines)

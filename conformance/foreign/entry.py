@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from conformance.foreign.mapping import base_of, inferred, tensors_of
 from conformance.foreign.observe import observed
+from conformance.measuring.trial import frame_of, in_words
 from conformance.nouns.entry import Entry
 from conformance.nouns.lifecycle import Lifecycle
 from conformance.nouns.promises import FOREIGN, Promises
 from conformance.nouns.verdict import Deviation
 from conformance.planning.names import BadRequest, did_you_mean
-from refs.reference import Method, Options
+from refs.reference import Built, Method, Options
 from refs.registry import METHODS
 from refs.settings import Settings
 from refs.subject import Host, Slot, Subject, View
@@ -58,7 +59,7 @@ def entry(
         key = tuple(key for key, _ in settings.options)
         if key not in found:
             found[key] = _names(of, put, given, settings)
-        return _built(layer, settings, put, found[key], replaced=of.replaces_weight)
+        return built(layer, settings, put, found[key], replaced=of.replaces_weight)
 
     return Entry(
         name,
@@ -77,7 +78,7 @@ def entry(
 
 def _limits(build: Callable[[nn.Linear, Settings], Subject], method: Method) -> Promises:
     try:
-        return observed(build, method.references[0].options)
+        return observed(build, method.options)
     except BadRequest:  # names that are not clear: the preflight says so
         return FOREIGN
 
@@ -93,9 +94,10 @@ def method_named(name: str) -> Method:
     )
 
 
-def _built(
+def built(
     layer: nn.Linear, settings: Settings, put: Put, names: Mapping[str, tuple[str, View]], *, replaced: bool
 ) -> Subject:
+    """The subject of code that ``put`` puts on a layer, its tensors in the dtype that is asked for."""
     host, base = _put(layer, settings, put, replaced=replaced)
     subject = Subject(host, base, {name: (f"layer.{path}", view) for name, (path, view) in names.items()})
     if settings.dtype is not None:
@@ -131,18 +133,38 @@ def _layer() -> nn.Linear:
     return nn.Linear(12, 20)
 
 
-@cache
 def wanted(method: Method, options: Options = ()) -> dict[str, Slot]:
     """The formula's tensors as the main reference has them on a layer 12 -> 20 with r=4."""
-    from conformance.foreign.own import tensors_of_closed
+    from conformance.foreign.own import tensors_of_closed, tensors_of_recorded
 
     reference = method.witness_for(Settings(options=options))
     if reference is None:
-        return tensors_of_closed(method)
+        return tensors_of_closed(method) or tensors_of_recorded(method)
+    return _of_layer(reference, options)
+
+
+@cache
+def _of_layer(reference: Built, options: Options) -> dict[str, Slot]:
     options = tuple(sorted({**dict(reference.options), **dict(options)}.items()))
-    subject = reference.build(_layer(), Settings(r=4, alpha=6.0, options=options))
+    try:
+        subject = reference.build(_layer(), Settings(r=4, alpha=6.0, options=options))
+    except BadRequest:
+        raise
+    except Exception as error:
+        raise BadRequest(
+            f"the reference {reference.id}: got {in_words(error)}{frame_of(error)} on nn.Linear(12, 20) with r=4, "
+            "alpha=6; want an adapted layer."
+        ) from error
     slots = subject.slots()
-    return {name: slots[name] for name in subject.names if name in slots}
+    for name, (path, _) in subject.names.items():
+        if name not in slots:
+            paths = [p.removeprefix("layer.") for p in tensors_of(subject.host, subject.base)]
+            at = path.removeprefix("layer.")
+            raise BadRequest(
+                f"the reference {reference.id}: got {at!r} for {name}, want one of {', '.join(paths) or 'none'}. "
+                f"{did_you_mean(at, paths)}".rstrip()
+            )
+    return {name: slots[name] for name in subject.names}
 
 
 def _at(module: nn.Module, path: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from conformance.measuring.compare import without_addresses
 from conformance.measuring.trial import frame_of
 from conformance.nouns.entry import Entry
 from conformance.planning.names import BadRequest, did_you_mean
+from refs.reference import Method
 from refs.settings import Settings
 from refs.subject import Subject
 
@@ -25,7 +27,7 @@ def preflight(entries: Sequence[Entry]) -> None:
         told = "\n  ".join(found)
         raise BadRequest(
             f"the entry, not the code under audit, is wrong:\n  {told}\n"
-            "No case was asked. docs/adding.md, 'Somebody else's code', says how an entry is written."
+            "No case was asked. docs/your-own-code.md says how an entry is written."
         )
 
 
@@ -34,13 +36,19 @@ def problems(entry: Entry) -> Iterator[str]:
     method = entry.method
     if method is None:
         return
+    if not method.references:
+        yield f"the method {method.name!r} has no reference, want one: a name of this suite, or formula, live, recorded"
+        return
     layer = nn.Linear(12, 20)
     weight = layer.weight.detach().clone()
     ranks = entry.promises.input_ranks
     shape = {1: (12,), 2: (5, 12), 3: (1, 5, 12)}.get(min(ranks), (1, 1, 5, 12)) if ranks else (5, 12)
     x = torch.linspace(-1, 1, 60).reshape(-1, 12)[: prod(shape[:-1])].reshape(shape)
     want = (*shape[:-1], 20)
-    options = method.references[0].options
+    options = method.options
+    if told := _of_the_formula(method, Settings(r=4, alpha=6.0, options=options)):
+        yield told
+        return
     try:
         subject = entry.build(layer, Settings(r=4, alpha=6.0, options=options))
     except BadRequest as error:
@@ -59,6 +67,22 @@ def problems(entry: Entry) -> Iterator[str]:
             yield f"a call gave {got} for x of shape {shape}; want a tensor of shape {want}"
     yield from _of_the_base(entry, subject, weight)
     yield from _of_the_names(entry, subject)
+
+
+def _of_the_formula(method: Method, settings: Settings) -> str:
+    """What is wrong with a formula that stands alone: asked once, at its own start."""
+    form = method.closed
+    if method.built or form is None or form.draw is None:
+        return ""
+    W = nn.Linear(12, 20).weight.detach().double().numpy()
+    try:
+        tensors = form.draw(np.random.default_rng(0), W, settings)
+        form.effective(tensors, W, W[:, 0], settings)
+        if form.pullback is not None:
+            form.pullback(tensors, W, W[:, 0], settings, W, W[:, 0])
+    except Exception as error:
+        return f"the formula raised {_told(error)} for r=4, alpha=6 and W of shape 20x12; want W' and b'"
+    return ""
 
 
 def _of_the_base(entry: Entry, subject: Subject, weight: Tensor) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import sys
@@ -11,22 +10,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from conformance.foreign.constructor import call_of
 from conformance.foreign.entry import method_named
 from conformance.planning.names import BadRequest
 
 TEMPLATE = Path(__file__).parents[1] / "commands" / "templates" / "entry.py.txt"
-LAYERS = ("base", "base_layer", "layer", "linear", "module", "org_module", "original_layer", "original", "wrapped")
-"""Names of a parameter that takes the layer itself."""
-VALUES: dict[str, tuple[str, ...]] = {
-    "layer.in_features": ("in_features", "in_dim", "input_dim", "d_in", "in_size"),
-    "layer.out_features": ("out_features", "out_dim", "output_dim", "d_out", "out_size"),
-    "settings.r": ("r", "rank", "lora_rank", "lora_r", "lora_dim", "dim"),
-    "settings.alpha": ("alpha", "lora_alpha", "scale_alpha"),
-    "layer.bias is not None": ("bias", "use_bias"),
-    "layer.weight.dtype": ("dtype",),
-    "layer.weight.device": ("device",),
-}
-"""What is passed, by the names under which constructors take it."""
 
 
 def write_entry(path: Path, method: str, place: str) -> str:
@@ -54,10 +42,8 @@ def write_entry(path: Path, method: str, place: str) -> str:
     )
     path.write_text(text, encoding="utf-8")
     return (
-        (f"Its constructor also wants {', '.join(missing)}: write that into `put`.\n" if missing else "")
-        + f"conformance audit --entries {path}:ENTRY\n"
-        "docs/adding.md, 'Somebody else's code', says what an entry may promise."
-    )
+        f"Its constructor also wants {', '.join(missing)}: write that into `put`.\n" if missing else ""
+    ) + f"conformance audit --entries {path}:ENTRY\ndocs/your-own-code.md says what an entry may promise."
 
 
 def _class(module: str, name: str, place: str) -> Any:
@@ -69,20 +55,3 @@ def _class(module: str, name: str, place: str) -> Any:
         raise BadRequest(
             f"new entry: got --class {place!r} ({error}), want MODULE:CLASS that can be imported."
         ) from error
-
-
-def call_of(code: Any) -> tuple[list[str], list[str]]:
-    """The constructor's arguments that can be told from their names, and the names of the others that it needs."""
-    known = {name: value for value, names in VALUES.items() for name in names} | dict.fromkeys(LAYERS, "layer")
-    arguments, missing = [], []
-    parameters = [p for n, p in inspect.signature(code).parameters.items() if n != "self"]
-    takes_layer = any(p.name in LAYERS for p in parameters)
-    for p in parameters:
-        if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-            continue
-        value = known.get(p.name)
-        if value is not None and not (takes_layer and value.startswith("layer.")):
-            arguments.append(f"{p.name}={value}")
-        elif p.default is p.empty:
-            missing.append(p.name)
-    return arguments, missing

@@ -30,13 +30,14 @@ def judge(
     evidence: Mapping[str, Finding],
     deviations: Mapping[str, Sequence[Deviation]] | None = None,
     *,
-    needed: Sequence[str] = NEEDED,
+    needed: Sequence[str] | Mapping[str, Sequence[str]] = NEEDED,
     broken: str = "",
 ) -> tuple[Verdict, ...]:
     """One verdict per audited name, in order.
 
     ``evidence`` maps case ids to findings, ``deviations`` names to what they declare. ``broken``: why the evidence as
-    a whole cannot be trusted (a run without its end, for example); then nothing is better than UNPROVEN.
+    a whole cannot be trusted (a run without its end, for example); then nothing is better than UNPROVEN. ``needed``:
+    the checks that must have agreed, of all or by name.
     """
     cases: dict[str, list[Case]] = {name: [] for name in names}
     for case in plan:
@@ -46,7 +47,15 @@ def judge(
         broken = f"evidence for an unplanned case ({strays[0]}): it belongs to another plan"
     declared = deviations or {}
     return tuple(
-        _judge_one(name, cases[name], evidence, list(declared.get(name, ())), needed, broken) for name in names
+        _judge_one(
+            name,
+            cases[name],
+            evidence,
+            list(declared.get(name, ())),
+            needed.get(name, NEEDED) if isinstance(needed, Mapping) else needed,
+            broken,
+        )
+        for name in names
     )
 
 

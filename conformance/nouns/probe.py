@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from refs.settings import Settings
 
@@ -57,6 +58,16 @@ class Probe:
             *(name if value is True else f"{name}={value}" for name, value in self.point),
         ]
         return "-".join(parts)
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data for JSON; ``of`` reads it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """Inverse of ``plain``, also after JSON made lists of the tuples. TypeError for what is no probe."""
+        pairs = {name: tuple((key, value) for key, value in data[name]) for name in ("options", "point")}
+        return cls(**{**data, **pairs, "batch": tuple(data["batch"])})
 
     @property
     def settings(self) -> Settings:

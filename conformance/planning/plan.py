@@ -12,7 +12,7 @@ from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Case
 from conformance.nouns.probe import Probe
 from conformance.nouns.promises import Float64, Promises, Stored
-from refs.reference import Built, Reference
+from refs.reference import Built, Recorded, Reference
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def make_plan(entries: Iterable[Entry], checks: tuple[Check, ...] = CHECKS) -> t
         if entry.method is not None
         for reference in entry.method.references
         for check in checks
-        if not (isinstance(reference, Built) and reference.checks and check.name not in reference.checks)
+        if not (isinstance(reference, Built | Recorded) and reference.checks and check.name not in reference.checks)
         if offered(entry.promises, reference)
         for probe in _asked_of(entry.promises, reference, check.probes(entry, reference))
     ]

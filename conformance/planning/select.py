@@ -64,9 +64,11 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a module in the current folder can be named; last, so that it shadows nothing
     module, _, attribute = place.partition(":")
-    want = "want MODULE:ATTRIBUTE (MODULE may be a file), an Entry, a tuple of Entry or a Library"
+    want = "want MODULE:ATTRIBUTE (MODULE may be a file), an Entry, a tuple of Entry, a Library or a conforms_to"
     try:
-        entries = getattr(_module(module), attribute)
+        entries = _entries_of(getattr(_module(module), attribute))
+    except BadRequest:
+        raise
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Check the name, or run where it is.") from error
     if isinstance(entries, Entry):
@@ -77,6 +79,12 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
         raise BadRequest(f"--entries: got a {type(entries).__name__} at {place!r}, {want}. Wrap it in a tuple.")
     require_names([entry.name for entry in entries], place)
     return entries
+
+
+def _entries_of(found: Any) -> Any:
+    """What was named; of a test made by ``conforms_to`` its entry."""
+    asked = getattr(found, "conformance_asked", None)
+    return found if asked is None else asked().entry
 
 
 def library_at(place: str | None) -> str:
@@ -90,15 +98,21 @@ def library_at(place: str | None) -> str:
 
 
 def _module(name: str) -> Any:
-    """A module by its name, or by its file (``path/to/mine.py``), whose folder then is on the path."""
+    """A module by its name, or by its file (``path/to/mine.py``), whose folder then is on the path.
+
+    A file in a package (a folder with ``__init__.py``) is imported by its full name, as pytest does.
+    """
     if not name.endswith(".py"):
         return importlib.import_module(name)
     file = Path(name).resolve()
     if not file.is_file():
         raise ImportError(f"no such file: {name}")
-    if str(file.parent) not in sys.path:
-        sys.path.append(str(file.parent))
-    return importlib.import_module(file.stem)
+    folder, name = file.parent, file.stem
+    while (folder / "__init__.py").is_file():
+        folder, name = folder.parent, f"{folder.name}.{name}"
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    return importlib.import_module(name)
 
 
 def choose(names: Sequence[str], entries: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from conformance.nouns.entry import Entry
-from refs.lock import read_lock, sha, source_of
+from refs.lock import package_of, read_lock, sha, source_of
 from refs.reference import Method
 
 Fetch = Callable[[str], str]
@@ -41,6 +41,8 @@ def follow(entries: Sequence[Entry], fetch: Fetch | None = None) -> tuple[Follow
 
 
 def _follow(variant: str, method: Method, get: Fetch) -> list[Followed]:
+    if not method.published:
+        return []
     lock = read_lock()
     rows = [_one(variant, "paper", method.paper.url, get, lambda page: _title_on(page, method.paper.title))]
     author = method.author
@@ -50,7 +52,7 @@ def _follow(variant: str, method: Method, get: Fetch) -> list[Followed]:
         url = _raw(author.repo, author.commit, author.path)
         fine = "as locked" if author.sha256 else "reached; no hash of it is recorded"
         rows.append(_one(variant, "authors' code", url, get, lambda page: _same_file(page, author.sha256), fine))
-    for file in sorted({o.partition("::")[0] for o in method.objects}):
+    for file in sorted({o.partition("::")[0] for o in method.objects if package_of(o) in lock["packages"]}):
         objects = [o for o in method.objects if o.startswith(file + "::")]
         name = file.split("/")[0]
         package = lock["packages"][name]

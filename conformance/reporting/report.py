@@ -8,6 +8,7 @@ from pathlib import Path
 
 from conformance.judging.gate import is_card
 from conformance.judging.judge import judge
+from conformance.judging.needed import needed
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Severity
 from conformance.nouns.verdict import Label
@@ -23,7 +24,9 @@ def judged(entries: Sequence[Entry], found: Evidence, place: str | None = None) 
     plan = tuple(p.case for p in make_plan(entries))
     names = [entry.name for entry in entries]
     declared = {entry.name: entry.deviations for entry in entries}
-    return cards.views(entries, judge(names, plan, found.findings, declared, broken=found.broken), plan, place)
+    asked = {entry.name: needed(entry) for entry in entries}
+    verdicts = judge(names, plan, found.findings, declared, needed=asked, broken=found.broken)
+    return cards.views(entries, verdicts, plan, place)
 
 
 def render(shown: tuple[CardView, ...]) -> dict[str, str]:

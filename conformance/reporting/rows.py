@@ -20,6 +20,8 @@ class Row:
     subject_location: str
     reference_location: str
     cases: tuple[str, ...]
+    place: str = ""
+    """Where the entries are, if they are not this repository's own."""
 
     @property
     def case(self) -> str:
@@ -35,7 +37,8 @@ class Row:
     def command(self) -> str:
         """What shows it again: its case, or the whole variant where what is missing is no case."""
         case = f" --case '{self.case}'" if self.case.count("/") >= 3 else ""
-        return f"conformance audit {self.variant}{case}"
+        place = f" --entries {self.place}" if self.place else ""
+        return f"conformance audit {self.variant}{place}{case}"
 
 
 def counted(n: int, text: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from conformance.nouns.facts import StepFacts
 from conformance.reporting.state import State, state_of, tally
 from conformance.reporting.view import WAYS, CardView
-from refs.reference import Live, Reference, Transcribed
+from refs.reference import Live, Recorded, Reference, Transcribed
 
 NOT_AGAINST_THE_REFERENCE: dict[str, str] = {
     "references": "the lock: hashes of the reference's source, and the form of its links",
@@ -43,6 +43,10 @@ class Steps:
     reference: str
 
 
+NO_LAYER = "how it rounds in lower precision: a formula does not say how much rounding is allowed"
+NO_LAYER_BUT_NUMBERS = "whatever was not recorded: other configurations, random starts, longer training"
+
+
 def compared(view: CardView) -> list[Baseline]:
     """What was compared with what, one line per baseline."""
     method = view.entry.method
@@ -73,7 +77,9 @@ def not_covered(view: CardView) -> list[str]:
         lines.append(f"{', '.join(absent)}: the variant, or peft, has no such thing")
     if method is not None and method.closed is None:
         lines.append("no closed form stands as an independent witness")
-    if method is not None and not any(isinstance(reference, Live) for reference in method.references):
+    if method is not None and not method.built:
+        lines.append(NO_LAYER if not method.recorded else NO_LAYER_BUT_NUMBERS)
+    elif method is not None and not any(isinstance(reference, Live) for reference in method.references):
         lines.append("peft has no layer for this method: the reference is a transcription of the authors' method")
     reasons = Counter(
         (case.reference, finding.what)
@@ -122,6 +128,8 @@ def _kind(reference: Reference) -> str:
         return f"a real layer of the pinned {reference.package}"
     if isinstance(reference, Transcribed):
         return "the authors' method, transcribed and proved on vectors recorded from their code"
+    if isinstance(reference, Recorded):
+        return "numbers recorded from an implementation"
     return "the formula as one weight and one bias in NumPy float64, an independent witness"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TypeVar
@@ -57,6 +57,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "penalty",
             "pairing",
             "masks",
+            "recorded",
         ),
     ),
     ("training", ("trajectory",)),
@@ -225,7 +226,8 @@ class CardView:
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """The findings worth acting on, worst first."""
-        return rows(self.verdict, self.planned, self.entry.location, self._location_of)
+        found = rows(self.verdict, self.planned, self.entry.location, self._location_of)
+        return tuple(replace(row, place=self.place) for row in found)
 
     def _location_of(self, case: str) -> str:
         lock = self.lock(case.split("/")[1]) if case.count("/") else None

@@ -15,7 +15,7 @@ from conformance.nouns.lifecycle import Lifecycle
 from conformance.nouns.probe import Probe
 from conformance.nouns.promises import Float64
 from conformance.planning.plan import Planned
-from refs.reference import Live
+from refs.reference import Live, Recorded
 
 OWN = ("refusals", "promises", "detach", "checkpoint", "coexistence", "exchange")
 """Checks that compare the subject with itself, or with what its entry says."""
@@ -44,7 +44,7 @@ def _asked_of_a_layer_too(planned: Planned) -> bool:
 
     Whatever differs from the live reference itself is seen where the two are compared.
     """
-    other = not isinstance(planned.reference, Live) and planned.check.name not in OWN
+    other = not isinstance(planned.reference, Live | Recorded) and planned.check.name not in OWN
     return other or planned.check.name in ALSO_OF_THE_REFERENCE
 
 

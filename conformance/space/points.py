@@ -16,7 +16,7 @@ from conformance.space.axes import DTYPES, GRADLESS, KINDS, Axis, Point
 from conformance.space.cover import Covering, cover
 from conformance.space.options import OPTIONS
 from conformance.space.scope import FIELDS, Space, space_of
-from refs.reference import Built, ClosedForm, Reference
+from refs.reference import Built, ClosedForm, Recorded, Reference
 
 CORPUS = Path(__file__).with_name("corpus.txt")
 """Cases that the fuzzer found and somebody kept, one id a line: part of every plan."""
@@ -110,7 +110,7 @@ def covering(entry: Entry, reference: Reference) -> tuple[Space, Covering]:
 
 def asked(reference: Reference) -> bool:
     """Whether this check is asked of the reference."""
-    return not (isinstance(reference, Built) and reference.checks and CHECK not in reference.checks)
+    return not (isinstance(reference, Built | Recorded) and reference.checks and CHECK not in reference.checks)
 
 
 def _each_once(points: Iterable[Point]) -> list[Point]:

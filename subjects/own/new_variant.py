@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from conformance.commands.edits import Edits, require_free
+from conformance.planning.edits import Edits, require_free
 from conformance.planning.names import BadRequest
 from subjects.own.names import ROOT, listed
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from conformance.checks.registry import CHECKS
-from conformance.commands.edits import Edits, require_free
 from conformance.commands.new import GROUPS, new_check
+from conformance.planning.edits import Edits, require_free
 from conformance.planning.names import BadRequest
 from subjects.own.names import listed
 from subjects.own.new_variant import new_variant, peft_facts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from conformance.foreign.conforms import check_case, conforms_to
+from conformance.foreign.conforms import conforms_to
 from conformance.foreign.entry import entry
 from conformance.foreign.preflight import preflight, problems
 from conformance.nouns.entry import Entry
@@ -189,18 +188,6 @@ def test_a_method_with_a_closed_form_alone_can_be_planned() -> None:
 
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "adding.md"
-
-
-def test_the_worked_example_of_the_documentation_runs(tmp_path: Path) -> None:
-    """A reader who copies it would get an error, or a wrong verdict."""
-    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    assert [name for name, _ in blocks] == ["my_lora.py", "audit_mine.py"]
-    for name, text in blocks:
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    done = _conformance(tmp_path, "audit", "--entries", "audit_mine.py:ENTRY", "--out", "cards")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "**CORRECT**" in (tmp_path / "cards" / "my_lora.md").read_text(encoding="utf-8")
 
 
 def test_a_starter_is_written_and_a_wrong_name_in_it_ends_with_status_2(tmp_path: Path) -> None:
@@ -248,17 +235,6 @@ def _conformance(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
 def test_findings_are_tests_of_ones_own_project(layer: nn.Linear, settings: Settings) -> nn.Module:
     """A project could not ask in its own tests."""
     return Wrapper(layer, settings.r, settings.alpha)
-
-
-def test_a_wrong_adapter_fails_its_own_projects_tests() -> None:
-    """The decorator would pass whatever it is given."""
-    wrong = lora(Unscaled)
-    (planned,) = [p for p in make_plan((wrong,)) if p.case.within == WHOLE]
-    with pytest.raises(AssertionError, match="r/alpha times the reference's"):
-        check_case(planned)
-
-
-WHOLE = "peft:lora/forward/perturbed-f64-in12-out20-r4-alpha6-bias-batch5"
 
 
 @pytest.mark.parametrize("library", ["loralib", "litgpt", "torchtune", "lora_pytorch", "lycoris", "adapters", "peft"])

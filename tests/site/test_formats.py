@@ -193,3 +193,10 @@ def contrast(one: str, other: str) -> float:
 
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+def test_every_format_says_where_somebody_elses_entries_are(findings: dict[str, Finding]) -> None:
+    """The command in hosted CI would look for the variant among this repository's own."""
+    shown = report.judged((toys.SHIFTED,), Evidence(findings), "audit_mine.py:ENTRY")
+    for text in (annotated(shown), summary(shown), sarif(shown, QUESTIONS, "0.1.0")):
+        assert "conformance audit shifted --entries audit_mine.py:ENTRY --case 'shifted/" in text

@@ -91,9 +91,10 @@ def run(trial: Trial) -> Finding:
         scale = 0.0 if kinds[name] == "constant" and stored else None
         if name in moves:
             scale = want.abs().max().item() + moves[name] / (ROUNDED_K * torch.finfo(torch.float32).eps)
+        if form is not None and (random or kinds[name] == "constant"):
+            want = want.to(_stored(trial))
         if random:
             drawn[name] = got, want
-        if random:
             comparisons += [c for c in distribution(name, got, want) if not (half and _finer(c, got, want))]
         elif half and kinds[name] != "constant":
             comparisons.append(
@@ -107,7 +108,7 @@ def run(trial: Trial) -> Finding:
     with asking_the_subject():
         gap, limit = from_identity(trial)
     own = gap <= limit
-    theirs = is_identity(trial, of_reference=True) if form is None else _is_identity_of(trial, form, other[0])
+    theirs = is_identity(trial, of_reference=True) if form is None else _is_identity_of(trial, form)
     comparisons.append(
         replace(
             holds(own or not theirs, "identity at t=0", f"identity: {own}", f"identity: {theirs}"),
@@ -119,6 +120,13 @@ def run(trial: Trial) -> Finding:
     comparisons += _identity_under_dropout(trial)
     facts = InitFacts(tuple(InitialValue(*item) for item in kinds.items()), own, theirs)
     return conclude(trial.case, comparisons, facts=facts)
+
+
+def _stored(trial: Trial) -> torch.dtype:
+    """The dtype that is asked of the tensors; that of a layer's adapters by default."""
+    dtype = torch.float32 if trial.probe.adapter is None else getattr(torch, trial.probe.adapter)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
 
 
 def _finer(comparison: Comparison, got: Tensor, want: Tensor) -> bool:
@@ -155,14 +163,18 @@ def _numpy_draws(trial: Trial, form: ClosedForm, seeds: range) -> list[dict[str,
     made = []
     for n in seeds:
         drawn = form.draw(np.random.default_rng([trial.probe.seed, 7, n]), W, trial.probe.settings)
-        made.append({name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in drawn.items()})
+        values = {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in drawn.items()}
+        made.append(sign_free(trial, values, tuple(values)))
     return made
 
 
-def _is_identity_of(trial: Trial, form: ClosedForm, start: dict[str, Tensor]) -> bool:
+def _is_identity_of(trial: Trial, form: ClosedForm) -> bool:
     """Whether the closed form's start leaves W alone, up to the float32 of its draws."""
-    W = trial.layer("float64").weight.detach().numpy()
-    weight, _ = form.effective({n: t.double().numpy() for n, t in start.items()}, W, 0 * W[:, 0], trial.probe.settings)
+    assert form.draw is not None
+    W, settings = trial.layer("float64").weight.detach().numpy(), trial.probe.settings
+    drawn = form.draw(np.random.default_rng([trial.probe.seed, 7, 0]), W, settings)
+    start = {name: value.astype(np.float32).astype(np.float64) for name, value in drawn.items()}
+    weight, _ = form.effective(start, W, 0 * W[:, 0], settings)
     return bool(np.abs(weight - W).max() <= ROUNDED_K * torch.finfo(torch.float32).eps * np.abs(W).max())
 
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from conformance.checks.check import SMALL, with_options
+from conformance.checks.check import SMALL, stands_alone, with_options
 from conformance.measuring.compare import ROUNDED_K, Comparison, close, conclude, holds
 from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
+from conformance.measuring.witness import passes
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import InfluenceFacts
 from conformance.nouns.finding import Finding
@@ -26,16 +27,21 @@ VISIBLE = 1e-6
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
-    """A small configuration and one per option set, against each layer."""
-    if isinstance(reference, ClosedForm):
+    """A small configuration and one per option set, against each layer, or a closed form that stands alone."""
+    if isinstance(reference, ClosedForm) and not stands_alone(entry, reference):
         return ()
     return (SMALL, *with_options(entry, replace(SMALL, bias=False)))
 
 
 def run(trial: Trial) -> Finding:
     """Move each tensor alone, on both sides, and look at the output."""
-    values = trial.state(trial.reference_subject())
-    theirs = _moves(trial, trial.reference_subject(values=values), list(values))
+    form = trial.reference if isinstance(trial.reference, ClosedForm) else None
+    if form is None:
+        values = trial.state(trial.reference_subject())
+        theirs = _moves(trial, trial.reference_subject(values=values), list(values))
+    else:
+        values = trial.state(trial.subject())
+        theirs = _moves_of_form(trial, form, values)
     subject = trial.subject(values=values)
     with asking_the_subject():
         own = _moves(trial, subject, list(subject.slots()))
@@ -68,6 +74,16 @@ def _moves(trial: Trial, subject: Subject, names: list[str]) -> dict[str, bool]:
             subject.load({name: trial.moved(name + "'", before[name], 0.3)})
             moves[name] = bool((subject(trial.x) - y).abs().max() > VISIBLE * y.abs().max())
             subject.load({name: before[name]})
+    return moves
+
+
+def _moves_of_form(trial: Trial, form: ClosedForm, values: Mapping[str, Tensor]) -> dict[str, bool]:
+    y = passes(trial, form, values, x=trial.x, cotangent=trial.cotangent).y
+    moves = {}
+    for name in (name for name in values if name != RESIDUAL):
+        moved = {**values, name: trial.moved(name + "'", values[name], 0.3)}
+        gap = passes(trial, form, moved, x=trial.x, cotangent=trial.cotangent).y - y
+        moves[name] = bool(gap.abs().max() > VISIBLE * y.abs().max())
     return moves
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
+import numpy as np
 import torch
 
-from conformance.checks.check import SMALL, WIDE, with_options
+from conformance.checks.check import SMALL, WIDE, stands_alone, with_options
 from conformance.measuring.compare import ROUNDED_K, Comparison, close, conclude, same
 from conformance.measuring.conditioning import moved_by_rounding
 from conformance.measuring.trial import Trial, asking_the_subject
@@ -25,10 +26,16 @@ DRAWN = 1e-3
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
-    """Dtypes, shapes, biases and option sets, at t=0 against each layer."""
-    if isinstance(reference, ClosedForm):
-        return ()
+    """Dtypes, shapes, biases and option sets, at t=0 against each layer.
+
+    Against a closed form that stands alone: names, shapes and what trains.
+    """
     plain = replace(SMALL, state="t0", dtype="float32", adapter=None)
+    if isinstance(reference, ClosedForm):
+        if not stands_alone(entry, reference):
+            return ()
+        wide = replace(WIDE, state="t0", dtype="float32", adapter=None)
+        return (plain, wide, replace(plain, bias=False), *with_options(entry, plain))
     return (
         plain,
         replace(WIDE, state="t0", dtype="float32", adapter=None),
@@ -44,6 +51,8 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 def run(trial: Trial) -> Finding:
     """Compare names, shapes, dtypes, flags and kinds of all tensors, and the base."""
+    if isinstance(trial.reference, ClosedForm):
+        return _beside_the_form(trial, trial.reference)
     got, want = trial.subject(), trial.reference_subject()
     with asking_the_subject():
         mine = got.slots()
@@ -66,6 +75,38 @@ def run(trial: Trial) -> Finding:
     )
     facts = ParamsFacts(pairs, _trainable(mine), _trainable(other))
     return conclude(trial.case, comparisons, facts=facts)
+
+
+def _beside_the_form(trial: Trial, form: ClosedForm) -> Finding:
+    """A formula has no dtypes and no modules: names, shapes and what trains, and the base left alone."""
+    got, layer = trial.subject(), trial.layer()
+    with asking_the_subject():
+        mine = {name: _row(slot) for name, slot in got.slots().items()}
+    assert form.draw is not None
+    W = trial.layer("float64").weight.detach().numpy()
+    want = form.draw(np.random.default_rng(trial.probe.seed), W, trial.probe.settings)
+    comparisons = [same(sorted(mine), sorted(want), "names of the tensors")]
+    pairs = []
+    for name in sorted({*mine, *want}):
+        row = mine.get(name)
+        theirs = None
+        if name in want:
+            shape, trains = "x".join(map(str, want[name].shape)), "no" if name in form.frozen else "yes"
+            theirs = replace(row, shape=shape, trainable=trains) if row else TensorFacts(shape, "any", trains, "any")
+        if row is not None and theirs is not None:
+            comparisons += [
+                same(getattr(row, aspect), getattr(theirs, aspect), name, aspect) for aspect in ("shape", "trainable")
+            ]
+        pairs.append(TensorPair(name, row, theirs))
+    if trial.entry.method is None or not trial.entry.method.replaces_weight:  # else ``reconstruction`` asks
+        comparisons.append(close(got.base.weight, layer.weight, "base weight"))
+    comparisons.append(close(got.base.bias, layer.bias, "base bias"))
+    if trial.entry.promises.freezes:
+        trains_too = sorted(name for name, p in got.base_parameters().items() if p.requires_grad)
+        comparisons.append(same(trains_too, [], "base parameters that train"))
+    trainable = sum(np.size(value) for name, value in want.items() if name not in form.frozen)
+    comparisons.append(same(_trainable(got.slots()), trainable, "trainable numbers"))
+    return conclude(trial.case, comparisons, facts=ParamsFacts(tuple(pairs), _trainable(got.slots()), trainable))
 
 
 def _row(slot: Slot) -> TensorFacts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from importlib import metadata
 from typing import Any
 
 from conformance.measuring.compare import Comparison, conclude, holds, same
@@ -13,9 +12,11 @@ from conformance.nouns.entry import Entry
 from conformance.nouns.facts import LinkFacts, LockFacts, Pinned
 from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.probe import Probe
-from refs.lock import Drift, check, check_transcription, objects_of, read_lock
-from refs.reference import Built, Live, Reference, Transcribed
-from refs.versions import drifted
+from refs.foreign.recorded import vectors_of
+from refs.golden_vectors import GoldenError
+from refs.lock import WRITE_IT, Drift, LockError, check, check_transcription, objects_of, read_lock, read_own
+from refs.reference import Built, Live, Recorded, Reference, Transcribed
+from refs.versions import drifted, version_of
 
 ARXIV = re.compile(r"https://arxiv\.org/abs/\d{2}(0[1-9]|1[0-2])\.\d{5}")  # the form since 2015
 REPOSITORY = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")
@@ -24,8 +25,13 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
-    """The lock and the links, once per reference that is a layer."""
-    return (Probe(label="lock"), Probe(label="links")) if isinstance(reference, Built) else ()
+    """The lock and the links, once per reference that is a layer. A method of somebody's own may have no links."""
+    if isinstance(reference, Recorded):
+        return (Probe(label="lock"),)
+    if not isinstance(reference, Built):
+        return ()
+    published = entry.method is not None and entry.method.published
+    return (Probe(label="lock"), Probe(label="links")) if published else (Probe(label="lock"),)
 
 
 def run(trial: Trial) -> Finding:
@@ -34,16 +40,26 @@ def run(trial: Trial) -> Finding:
 
 
 def _lock(trial: Trial) -> Finding:
-    reference, lock = trial.reference, read_lock()
+    reference = trial.reference
+    if isinstance(reference, Recorded):
+        return _vectors(trial, reference)
+    own = reference.lock if isinstance(reference, Live) else None
+    try:
+        lock = read_lock() if own is None else read_own(own)
+    except LockError as error:
+        return _as_error(conclude(trial.case, [holds(False, f"lock of {reference.id}", error.got, error.want)]))
     if isinstance(reference, Live):
-        checked = [check(o, lock) for o in objects_of(reference.id, reference.objects, lock)]
+        named = "refs/lock.json" if own is None else f"{own.name}; {WRITE_IT}"
+        checked = [check(o, lock, named) for o in objects_of(reference.id, reference.objects, lock)]
         facts, comparisons = _package(reference, lock, checked[0].line)
     else:
         assert isinstance(reference, Transcribed)
         checked = check_transcription(reference.module, lock, reference.golden)
         facts, comparisons = LockFacts(f"refs/{reference.module}:1", "", (), 0), []
     # A library of somebody else's may need other versions of what the reference does not compute with.
-    asked = ("torch", "peft") if trial.entry.promises.as_reference else tuple(lock["versions"])
+    asked = tuple(lock["versions"])
+    if own is None and trial.entry.promises.as_reference:
+        asked = ("torch", "peft")
     comparisons += [
         same(now, locked, f"version of {name}") for name, now, locked in drifted(lock["versions"]) if name in asked
     ]
@@ -63,8 +79,21 @@ def _lock(trial: Trial) -> Finding:
     return finding if finding.outcome is Outcome.AGREE else _as_error(finding)
 
 
+def _vectors(trial: Trial, reference: Recorded) -> Finding:
+    """Every file of the folder is the one of its manifest, and none is there that the manifest does not list."""
+    try:
+        found = vectors_of(reference)
+    except GoldenError as error:
+        got, _, want = str(error).removeprefix("got ").partition(", want ")
+        return _as_error(conclude(trial.case, [holds(False, f"vectors of {reference.id}", got, want or "the files")]))
+    places = sorted({vector.source_path for vector in found.values()})
+    facts = LockFacts(", ".join(places), Drift.NONE.value, (), len(found), len(found))
+    return conclude(trial.case, [holds(bool(found), "vectors", str(len(found)), "one", n=len(found))], facts=facts)
+
+
 def _package(reference: Live, lock: dict[str, Any], line: int) -> tuple[LockFacts, list[Comparison]]:
-    package = lock["packages"][reference.package]
+    known = {"version": "none", "repo": "", "commit": "", "path_prefix": "", "licence": ""}
+    package = lock["packages"].get(reference.package, known)
     file, _, name = reference.objects[0].partition("::")
     facts = LockFacts(
         f"{file}:{line} ({name})",
@@ -73,9 +102,10 @@ def _package(reference: Live, lock: dict[str, Any], line: int) -> tuple[LockFact
         objects=0,
         version=package["version"],
         licence=package["licence"],
-        url=f"{package['repo']}/blob/{package['commit']}/{package['path_prefix']}{file}#L{line}",
+        url=f"{package['repo']}/blob/{package['commit']}/{package['path_prefix']}{file}#L{line}"
+        * bool(package["repo"]),
     )
-    installed = metadata.version(reference.package)
+    installed = version_of(reference.package)
     return facts, [same(installed, package["version"], f"version of {reference.package}")]
 
 

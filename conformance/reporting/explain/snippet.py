@@ -14,7 +14,7 @@ from typing import Any
 from conformance.measuring.trial import DROPOUT_SEED, Trial
 from conformance.nouns.probe import Probe
 from conformance.planning.plan import Planned
-from refs.reference import Built, Live
+from refs.reference import Built, Live, Recorded
 from refs.subject import AS_IS, FLAT, TRANSPOSED
 
 RESHAPED = (AS_IS, FLAT)
@@ -202,7 +202,7 @@ def _through_the_harness(planned: Planned, place: str) -> str:
         f"planned = plan_for([{case.variant!r}], entries_at({place!r}), CASE)[0]",
         "trial = Trial(planned.entry, planned.reference, planned.probe, planned.check.name)",
     ]
-    if planned.probe.label:
+    if planned.probe.label or isinstance(planned.reference, Recorded):
         lines += ["print(planned.check.run(trial).message())"]
     elif isinstance(planned.reference, Built):
         lines += [
