@@ -47,10 +47,10 @@ def merge(model: nn.Module, name: str | None = None) -> None:
         refuse_tied(model, target, layers[target], "merge at")
         if getattr(layers[target], "bias", None) is not None:
             refuse_tied(model, target, layers[target], "merge at", "bias")
-        W, b = _folded(attachment, target, layers[target], adapter)
-        folded[target] = W, b
+        whole, b = _folded(attachment, target, layers[target], adapter)
+        folded[target] = whole, b
         if is_quantised(layers[target]):
-            codes, rounding[target] = requantised(layers[target], W)
+            codes, rounding[target] = requantised(layers[target], whole)
             folded[target] = codes, b
     attachment.rounding = rounding
     for target, adapter in attachment.layers.items():

@@ -15,6 +15,7 @@ Nothing here imports bitsandbytes. Source: bitsandbytes 0.50, ``nn/modules.py`` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,8 +165,13 @@ def state_of(layer: nn.Module) -> Any:
     for owner in (_weight(layer), layer):
         state = getattr(owner, "quant_state", None)
         if state is not None and hasattr(state, "absmax") and hasattr(state, "quant_type"):
-            return state
+            return state if _is_packed(_weight(layer), state) else None
     return None
+
+
+def _is_packed(weight: Any, state: Any) -> bool:
+    """Not so where somebody has put a dense weight into the layer."""
+    return weight is not None and weight.numel() * weight.itemsize == (math.prod(state.shape) + 1) // 2
 
 
 def _weight(layer: nn.Module) -> Any:
