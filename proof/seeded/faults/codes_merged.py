@@ -45,7 +45,7 @@ def _merging(variant: type[Adapter], write: Callable[[nn.Module, Tensor], tuple[
 def _old_scales(layer: nn.Module, W: Tensor) -> tuple[Stored, float]:
     """Codes for new scales, beside the old ones."""
     new, error = requantised(layer, W)
-    return Stored(new.codes, stored(layer).parts), error
+    return Stored(new.codes, stored(layer).scales), error
 
 
 class LoRAKeepsTheScales(LoRA):

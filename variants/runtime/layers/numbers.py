@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from variants.runtime.layers.kinds import sizes_of, weight_of
 from variants.runtime.numerics.products import thin_product
-from variants.runtime.packing import plain_codes, scales_of_rows, state_of
+from variants.runtime.packing import is_repacked, plain_codes, scales_of_rows, state_of
 
 PIECE = 2**20
 """How many numbers of a quantised weight are there at a time: 4 MB in float32."""
@@ -111,11 +111,48 @@ def _pieces(n: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
-def _dequantised(codes: Tensor, absmax: Tensor, state: Any, shape: tuple[int, int]) -> Tensor:
+def is_misread(layer: nn.Module) -> bool:
+    """Whether bitsandbytes itself multiplies with other numbers than the codes of this 4-bit layer stand for.
+
+    Its kernel for CPUs with AVX512 gives each row blocks of its own: where a row is no whole number of blocks (96
+    inputs, say), it takes other scales, and some from beyond their end. Found in bitsandbytes 0.50.
+    """
+    state = state_of(layer)
+    if state is None or is_repacked(layer) or not sizes_of(layer)[0] % state.blocksize or _data(layer).is_meta:
+        return False
     functional: Any = import_module("bitsandbytes.functional")
-    dtype = getattr(state, "original_dtype", None) or state.dtype  # a repacked one speaks of its kernel's
+    return not torch.equal(functional.dequantize_4bit(_data(layer), state), numbers_of(layer))
+
+
+def _data(layer: nn.Module) -> Tensor:
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    return weight.detach()
+
+
+def _dequantised(codes: Tensor, absmax: Tensor, state: Any, shape: tuple[int, int]) -> Tensor:
+    if shape[1] % state.blocksize:
+        return _by_hand(codes, absmax, state, shape)
+    functional: Any = import_module("bitsandbytes.functional")
     part = functional.QuantState(
-        absmax=absmax, shape=shape, code=state.code, blocksize=state.blocksize, quant_type=state.quant_type, dtype=dtype
+        absmax=absmax,
+        shape=shape,
+        code=state.code,
+        blocksize=state.blocksize,
+        quant_type=state.quant_type,
+        dtype=_dtype(state),
     )
     W: Tensor = functional.dequantize_4bit(codes.reshape(-1, 1), part)
     return W
+
+
+def _by_hand(codes: Tensor, absmax: Tensor, state: Any, shape: tuple[int, int]) -> Tensor:
+    """Where blocks go on from one row to the next, as ``is_misread`` says why."""
+    n = math.prod(shape)
+    values = state.code[torch.stack((codes >> 4, codes & 15), dim=-1).reshape(-1)[:n].long()]
+    W: Tensor = (values * absmax.repeat_interleave(state.blocksize)[:n]).to(_dtype(state)).view(shape)
+    return W
+
+
+def _dtype(state: Any) -> torch.dtype:
+    dtype: torch.dtype = getattr(state, "original_dtype", None) or state.dtype  # a repacked one speaks of its kernel's
+    return dtype

@@ -25,26 +25,30 @@ INT8 = 127
 
 @dataclass(frozen=True)
 class Stored:
-    """All that a quantised weight consists of, without a copy: the codes, and the attributes of what holds its scales.
+    """What a quantised weight's numbers follow from: its codes, and by name what holds its scales. Nothing is copied.
 
-    ``parts``: of the weight, of the layer's ``state`` (8 bits) and of its ``QuantState`` (4 bits), in this order.
+    The names are those of bitsandbytes; a 4-bit layer keeps them in a ``QuantState``, an 8-bit one in its weight until
+    it is called, and in its ``state`` from then on. Objects of the layer are no part of it: a copy of a model has its
+    own.
     """
 
     codes: Tensor
-    parts: tuple[dict[str, Any], ...]
+    scales: tuple[dict[str, Any], ...]
 
 
 def stored(layer: nn.Module) -> Stored:
     """What ``put_back`` needs. Writing makes new tensors, so that these stay as they are."""
-    return Stored(_weight(layer).data, tuple(dict(vars(holder)) for holder in _holders(layer)))
+    found = tuple({name: getattr(holder, name) for name in names} for holder, names in _holders(layer))
+    return Stored(_weight(layer).data, found)
 
 
-def put_back(layer: nn.Module, before: Stored) -> None:
+def put_back(layer: nn.Module, values: Stored) -> None:
     """Codes and scales bit for bit as they were; where the layer is now."""
-    device = _weight(layer).device
-    _weight(layer).data = before.codes.to(device)
-    for holder, values in zip(_holders(layer), before.parts, strict=True):
-        vars(holder).update({key: _moved(value, device) for key, value in values.items()})
+    weight = _weight(layer)
+    weight.data = values.codes.to(weight.device)
+    for (holder, _), named in zip(_holders(layer), values.scales):
+        for name, value in named.items():
+            setattr(holder, name, _moved(value, weight.device))
 
 
 def requantised(layer: nn.Module, W: Tensor) -> tuple[Stored, float]:
@@ -57,7 +61,7 @@ def requantised(layer: nn.Module, W: Tensor) -> tuple[Stored, float]:
         if state is None:
             _write_rows(layer, weight, W)
         else:
-            _write_blocks(weight, state, W)
+            _write_blocks(layer, weight, state, W)
         size = float(torch.linalg.matrix_norm(W))
         error = float(torch.linalg.matrix_norm(numbers_of(layer).to(W.dtype) - W))
         return stored(layer), error / size if size else 0.0
@@ -83,7 +87,7 @@ def _write_rows(layer: nn.Module, weight: Any, W: Tensor) -> None:
         called.CB, called.SCB = codes, scales
 
 
-def _write_blocks(weight: Any, state: Any, W: Tensor) -> None:
+def _write_blocks(layer: nn.Module, weight: Any, state: Any, W: Tensor) -> None:
     functional: Any = import_module("bitsandbytes.functional")
     codes, new = functional.quantize_4bit(
         W.float().contiguous(),
@@ -93,12 +97,19 @@ def _write_blocks(weight: Any, state: Any, W: Tensor) -> None:
         quant_storage=weight.dtype,
     )
     weight.data = codes.view(weight.shape)
-    state.absmax, state.offset, state.state2 = new.absmax, new.offset, new.state2
+    for holder, names in _holders(layer):
+        for name in names:
+            setattr(holder, name, getattr(new, name))
 
 
-def _holders(layer: nn.Module) -> list[Any]:
-    parts = [_weight(layer), vars(layer).get("state"), state_of(layer)]
-    return [part for part in parts if part is not None]
+def _holders(layer: nn.Module) -> list[tuple[Any, tuple[str, ...]]]:
+    """What holds the scales, and under which names. A copied layer has a ``QuantState`` beside its weight's."""
+    state = state_of(layer)
+    if state is None:
+        return [(_weight(layer), ("CB", "SCB")), (vars(layer)["state"], ("CB", "SCB"))]
+    names = ("absmax", "offset", "state2", "nested")
+    beside = vars(layer).get("quant_state")
+    return [(state, names), *([(beside, names)] if beside is not None and beside is not state else [])]
 
 
 def _weight(layer: nn.Module) -> Any:
