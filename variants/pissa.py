@@ -17,7 +17,7 @@ Of a quantised layer W is what the codes stand for, and they stay: W_res is a di
     y'    = W x + b + s (B A - B0 A0) x
 
 The authors quantise W_res itself, of a weight that is not quantised yet. Of one that is, this would round a second
-time: in nf4 the layer would start about 8 % of |W| away from itself, and farther from the weight before quantising than
+time: in nf4 the layer would start 5 to 8 % of |W| away from itself, and farther from the weight before quantising than
 either (tests/runtime/quantised/test_quantised_residuals.py).
 
 Identity at t=0 up to the rounding of W_res to the dtype of W (on a quantised layer, exactly). A and B are both live.
