@@ -1,7 +1,4 @@
-"""On a layer in 4 or 8 bits: does it compute the formula on the weight that the codes stand for, or refuse clearly?
-
-A method that takes a part of the weight over is held against the float one: no residual that is rounded to codes.
-"""
+"""On a layer in 4 or 8 bits: does it compute the formula on the weight that the codes stand for, or refuse clearly?"""
 
 from __future__ import annotations
 
