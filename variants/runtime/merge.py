@@ -11,6 +11,7 @@ from variants.runtime.layers.numbers import is_quantised
 from variants.runtime.layers.requantise import Stored, layer_dtype, put_back, requantised, stored
 from variants.runtime.layers.sharded import refuse_sharded
 from variants.runtime.layers.wrapped import refuse_wrapped
+from variants.runtime.packing import is_repacked
 from variants.runtime.refuse import refuse_tied
 from variants.runtime.state import CHILD, Attachment, chosen, weight_of
 
@@ -127,6 +128,13 @@ def _folded(attachment: Attachment, target: str, layer: nn.Module, adapter: Adap
             want=f"a plain floating-point weight of shape {(adapter.d_out, adapter.d_in)}, or codes of bitsandbytes",
             where=where,
             fix="Merge into the model before it is quantised, or leave the adapter unmerged.",
+        )
+    if is_repacked(layer):
+        raise AdapterError(
+            got="a 4-bit layer that bitsandbytes has repacked since the adapter came",
+            want="the plain packing, in which an adapter holds its layers",
+            where=where,
+            fix="Save the adapter, detach it, and load it again.",
         )
     own = type(layer).forward.__module__.startswith("bitsandbytes.")  # known to be linear, up to its rounding
     if not (own if quantised else _is_linear(layer, weight)):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from conformance.checks.use.packed import bits, dequantised, packed, plain_kind
 from conformance.checks.use.quantised_base import made, refused, without_it
 from conformance.checks.use.quantised_values import has_truth, merged_truth, output
-from conformance.measuring.compare import Comparison, close, same
+from conformance.measuring.compare import Comparison, close, holds, same
 from conformance.measuring.trial import RESIDUAL, SubjectFailed, Trial, asking_the_subject
 from conformance.measuring.trial import run as run_pass
 from refs.subject import Subject
@@ -37,8 +37,8 @@ def merged(trial: Trial, subject: Subject, values: Mapping[str, Tensor]) -> Iter
         with asking_the_subject():
             life.merge(subject)
     except SubjectFailed as refusal:
-        if LAW in trial.entry.invariants:
-            raise
+        promised = LAW in trial.entry.invariants
+        yield holds(not promised, "merging into codes", str(refusal), "merged codes, as promised")
         yield from refused(subject.base, layer, str(refusal))
         return
     yield from _in_codes(trial, subject, *merged_truth(trial, values))

@@ -237,3 +237,14 @@ def beside_peft(kind: str, use_dora: bool) -> tuple[nn.Sequential, nn.Module, An
         if use_dora:
             layer.lora_magnitude_vector["default"].weight.copy_(adapter.m)
     return model, theirs, layer
+
+
+def test_a_layer_that_was_repacked_behind_its_back_is_refused() -> None:
+    """Codes would be written in the order of another packing."""
+    model, _ = adapted("lora", quantised(128, 64, "nf4"))
+    layer: Any = model[0]
+    layer.support_avx512bf16_for_cpu = True
+    evaluated(model)
+    assert is_repacked(layer)
+    with pytest.raises(AdapterError, match="merge at 0: got a 4-bit layer that bitsandbytes has repacked"):
+        merge(model)
