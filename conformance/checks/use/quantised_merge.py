@@ -18,9 +18,10 @@ from refs.subject import Subject
 LAW = "quantised_merge"
 """Among an entry's invariants: the promise to merge into codes. Others may refuse."""
 
-AS_GOOD = 1.02
-"""The error of merged codes in units of that of bitsandbytes' own quantiser on W'. Of the same format, they are the
-same codes but where W' lies in the middle between two; other scales, or an update in part, cost more."""
+MORE = 0.02
+"""By how much of the error of bitsandbytes' own quantiser on W' the error of merged codes may be larger. Of the same
+format, they are the same codes but where W' lies in the middle between two; other scales, or a part of the update,
+cost more."""
 
 
 def merged(trial: Trial, subject: Subject, values: Mapping[str, Tensor]) -> Iterator[Comparison]:
@@ -60,11 +61,17 @@ def _in_codes(trial: Trial, subject: Subject, W: Tensor, b: Tensor) -> Iterator[
         return
     got, best = dequantised(base), dequantised(nearest)
     yield same(_dtype(base), _dtype(nearest), "merged weight", "dtype")
-    size = W.norm()
-    own, limit = ((got - W).norm() / size).item(), (AS_GOOD * (best - W).norm() / size).item()
-    told = f"at most {limit:.2g} (bitsandbytes' own quantiser, and {AS_GOOD - 1:.0%})"
+    size = W.norm().item()
+    own, theirs = ((t - W).norm().item() / size for t in (got, best))
     yield Comparison(
-        "merged weight", W.numel(), own <= limit, own, limit, got=f"relative error {own:.2g}", want=told, numeric=True
+        "merged weight",
+        W.numel(),
+        own <= (1 + MORE) * theirs,
+        max(own - theirs, 0.0),
+        MORE * theirs,
+        got=f"relative error {own:.3g}",
+        want=f"that of bitsandbytes' own quantiser, {theirs:.3g}, and {MORE:.0%} of it at most",
+        numeric=True,
     )
     bias = torch.zeros(len(W), dtype=torch.float64)
     if base.bias is not None:
