@@ -17,7 +17,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from variants.runtime.state import weight_of
+from variants.runtime.layers.numbers import numbers_of
 
 
 class Answers:
@@ -59,7 +59,7 @@ class Answers:
     @cached_property
     def svd(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of the layer's weight."""
-        U, S, Vh = torch.linalg.svd(weight_of(self._layer).detach().float(), full_matrices=False)
+        U, S, Vh = torch.linalg.svd(numbers_of(self._layer).detach().float(), full_matrices=False)
         return U, S, Vh
 
 

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from variants.options import documented, option
 from variants.runtime.adapter import Adapter, row_norm
 from variants.runtime.config import AdapterConfig
+from variants.runtime.layers.numbers import row_pieces
 from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
-from variants.runtime.state import weight_of
 
 SMALLEST_NORM = 1e-4
 
@@ -87,8 +87,8 @@ class DeLoRAConfig(AdapterConfig):
 
 
 def _column_norm_of_base(shape: torch.Size, layer: nn.Module) -> Tensor:
-    weight = weight_of(layer)
-    return row_norm(weight.detach().to(torch.promote_types(weight.dtype, torch.float32)).T)
+    pieces = [row_norm(W.to(torch.promote_types(W.dtype, torch.float32)).T) for _, W in row_pieces(layer)]
+    return pieces[0] if len(pieces) == 1 else row_norm(torch.stack(pieces, dim=1))
 
 
 class DeLoRA(Adapter):
@@ -118,7 +118,7 @@ class DeLoRA(Adapter):
         return specs
 
     def check_layer(self, layer: nn.Module) -> None:
-        self.require_float_weight(layer)
+        self.require_numbers(layer)
 
     def initial(self, layer: nn.Module, statistic: Any) -> dict[str, Tensor]:
         if not self.config.frozen_copies:

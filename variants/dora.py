@@ -16,7 +16,7 @@ V is never formed. With f = m / |V|_row and y = W x + b,
     |V|_row^2 = |W|_row^2 + s rowsum((2 W A^T + s B (A A^T)) * B)
 
 which is the square of the sum multiplied out, W A^T: (d_out, r). Where the terms cancel, digits are lost; such rows
-of V are formed after all.
+of V are formed after all. Of a quantised layer some rows of W are dequantised at a time.
 
 Identity at t=0: B = 0 and m = |W|_row. A gets no gradient in the first step; B and m do.
 Reference: ``peft.tuners.lora.dora.DoraLinearLayer``.
@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from variants.lora import LoRAConfig
 from variants.options import documented
 from variants.runtime.adapter import Adapter, row_norm
+from variants.runtime.layers.numbers import row_pieces, through
 from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
@@ -46,8 +47,7 @@ CANCELLED = 0.05
 
 
 def _row_norm_of_base(shape: torch.Size, layer: nn.Module) -> Tensor:
-    weight = weight_of(layer).detach()
-    return row_norm(weight, torch.promote_types(weight.dtype, torch.float32))
+    return torch.cat([row_norm(W, torch.promote_types(W.dtype, torch.float32)) for _, W in row_pieces(layer)])
 
 
 class DoRA(Adapter):
@@ -69,14 +69,14 @@ class DoRA(Adapter):
         }
 
     def check_layer(self, layer: nn.Module) -> None:
-        self.require_float_weight(layer)
+        self.require_numbers(layer)
 
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         A, W, s = self.A, weight_of(layer), self.config.scale
-        f, BT = self._kept((W, A, self.B, self.m), lambda: (self.factor(W), self._B_transposed()))
+        f, BT = self._kept((W, A, self.B, self.m), lambda: (self._factor_of(layer), self._B_transposed()))
         if self.training and self.config.dropout:
             x = self._dropped(x, A.dtype)
-            Wx = F.linear(x, W.to(A.dtype))
+            Wx = through(x, layer) if self.on_codes else F.linear(x, W.to(A.dtype))
             Vx = plus_product(Wx, F.linear(x, A), BT, s)
             return (y - torch.addcmul(Wx, f, Vx, value=-1)).to(y.dtype)
         Vx = plus_product(y, thin_product(x, A), BT, s)
@@ -88,19 +88,33 @@ class DoRA(Adapter):
         kept = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
         return self.B.t().contiguous() if kept else self.B.t()
 
+    def _factor_of(self, layer: nn.Module) -> Tensor:
+        if not self.on_codes:
+            return self.factor(weight_of(layer))
+        with torch.no_grad():
+            norms, zeros = zip(*(self.norm(W, self.B[rows]) for rows, W in row_pieces(layer)))
+        norm = torch.cat(norms)
+        return self._over(norm, None if all(zero is None for zero in zeros) else norm == 0)
+
     def factor(self, W: Tensor) -> Tensor:
         """f = m / |V|_row: ``(d_out,)``."""
         with torch.no_grad():
             norm, zero = self.norm(W)
+        return self._over(norm, zero)
+
+    def _over(self, norm: Tensor, zero: Tensor | None) -> Tensor:
         if zero is None:
             return self.m / norm
         # Divided by 1, for 0 / 0 would send NaN back to m.
         return torch.where(zero, 1, self.m / torch.where(zero, 1, norm))
 
-    def norm(self, W: Tensor) -> tuple[Tensor, Tensor | None]:
-        """|V|_row, ``(d_out,)``, computed in at least float32; and which rows are zero, or None if none can be."""
+    def norm(self, W: Tensor, B: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """|V|_row, ``(d_out,)``, computed in at least float32; and which rows are zero, or None if none can be.
+
+        Of some rows of W alone, with their rows ``B``.
+        """
         wide = torch.promote_types(torch.promote_types(W.dtype, self.A.dtype), torch.float32)
-        A, B, s = self.A.to(wide), self.B.to(wide), self.config.scale
+        A, B, s = self.A.to(wide), (self.B if B is None else B).to(wide), self.config.scale
         base, AA = row_norm(W, wide).square(), A @ A.t()
         square = torch.add(base, (torch.addmm(thin_product(W, A), B, AA, alpha=s, beta=2) * B).sum(dim=1), alpha=s)
         rows = square <= CANCELLED * torch.addmv(base, B.square(), AA.diagonal(), alpha=s * s)

@@ -40,6 +40,7 @@ from torch import Tensor, nn
 from variants.options import documented, option
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
+from variants.runtime.layers.numbers import back_through, through
 from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import MODES, TensorSpec
 from variants.runtime.state import weight_of
@@ -136,7 +137,7 @@ class HRA(Adapter):
         return {"U": TensorSpec((config.r, d_in), _uniform_over_rank if config.gram_schmidt else _pairs)}
 
     def check_layer(self, layer: nn.Module) -> None:
-        self.require_float_weight(layer)  # which a half-precision layer is reflected by
+        self.require_numbers(layer)  # which a half-precision layer is reflected by
         if self.config.gram_schmidt:
             most = self.d_in if self.config.side == "input" else self.d_out
             self.require_rank_at_most(most, f"there are no more orthogonal directions than {self.config.side}s")
@@ -152,21 +153,21 @@ class HRA(Adapter):
             return y
         W = weight_of(layer)
         # A half-precision layer would round the reflected input, and with it the gradient that U gets.
-        U, KW = self._kept((self.U, W), lambda: self._through(W, wide), wide)
+        U, KW = self._kept((self.U, W), lambda: self._through(layer, wide), wide)
         return plus_product(y, thin_product(x, U), KW, -1).to(y.dtype)
 
     def _reflect_output(self, layer: nn.Module, x: Tensor, y: Tensor, wide: torch.dtype) -> Tensor:
         if x.dtype != wide:  # from x through U W: of a rounded output U would get a rounded gradient
             W = weight_of(layer)
-            UW, K = self._kept((self.U, W), lambda: self._projected(W, wide), wide)
+            UW, K = self._kept((self.U, W), lambda: self._projected(layer, wide), wide)
             return plus_product(y, thin_product(x, UW), K, -1).to(y.dtype)
         bias: Tensor | None = getattr(layer, "bias", None)
         U, K = self._kept((self.U,), lambda: self.factors(wide), wide)
         return y - F.linear(y if bias is None else y - bias, U) @ K
 
-    def _projected(self, W: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _projected(self, layer: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         U, K = self.factors(dtype)
-        return U @ W.to(dtype), K
+        return back_through(U, layer), K
 
     def reflect(self, h: Tensor) -> Tensor:
         """h H_{r-1} ... H_0 for rows ``h: (..., d_in)``."""
@@ -193,9 +194,9 @@ class HRA(Adapter):
         penalty: Tensor = torch.linalg.matrix_norm(torch.eye(len(V), dtype=V.dtype, device=V.device) - V @ V.T)
         return penalty
 
-    def _through(self, W: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _through(self, layer: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         U, K = self.factors(dtype)
-        return U, thin_product(W, K).t()
+        return U, through(K, layer)
 
     def _wide(self, x: Tensor) -> torch.dtype:
         """The dtype to reflect in: at least float32 (r roundings would add up; bfloat16 has no QR on the CPU)."""

@@ -4,7 +4,11 @@
     y' = W_res x + b + U core(Vh x)               core: (r,) -> (r,), the method's own; diag(S) where coeff = 0
 
 W_res takes the place of W in the layer and is formed against the factors as they are stored, so that rounding them
-costs nothing. ``coeff`` steers at run time: 0 gives the base model back, whatever was trained.
+costs nothing. In a quantised layer the codes stay, for W_res would be rounded to others; W is what they stand for, and
+
+    y' = W x + b + U (core(Vh x) - S * (Vh x))
+
+``coeff`` steers at run time: 0 gives the base model back, whatever was trained.
 
 Directions: the r largest singular values; or, with calibration inputs x, the r largest scores over all of W's
 directions, kept in the order of the spectrum,
@@ -32,10 +36,10 @@ from variants.runtime.calibrate import Moments
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.layers.kinds import is_conv1d
+from variants.runtime.layers.numbers import numbers_of
 from variants.runtime.numerics.krylov import top_svd
 from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
-from variants.runtime.state import weight_of
 
 Factors = tuple[Tensor, Tensor, Tensor]
 """``U: (d_out, n), S: (n,), Vh: (n, d_in)``."""
@@ -90,7 +94,7 @@ class SVDAdapter(Adapter):
         }
 
     def check_layer(self, layer: nn.Module) -> None:
-        self.require_float_weight(layer)
+        self.require_numbers(layer)
         if not (isinstance(layer, nn.Linear) or is_conv1d(layer)):
             raise AdapterError(
                 got=f"a {type(layer).__name__}",
@@ -101,7 +105,7 @@ class SVDAdapter(Adapter):
         self.require_rank_at_most(min(self.d_in, self.d_out), "the number of singular values")
 
     def initial(self, layer: nn.Module, statistic: Any) -> dict[str, Tensor]:
-        return dict(zip(("U", "S", self.right), self.factors(weight_of(layer).detach(), statistic)))
+        return dict(zip(("U", "S", self.right), self.factors(numbers_of(layer).detach(), statistic)))
 
     def factors(self, W: Tensor, statistic: Any) -> Factors:
         """The r directions the adapter works on: of the largest scores, or without data of the largest S."""
@@ -130,7 +134,10 @@ class SVDAdapter(Adapter):
     def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         wide = self._wide(x)
         h = thin_product(x, getattr(self, self.right).to(wide))
-        return plus_product(y, self.core(h), self.U.to(wide).t()).to(y.dtype)
+        core = self.core(h)
+        if self.on_codes:
+            core = core - h * self.S.to(wide)
+        return plus_product(y, core, self.U.to(wide).t()).to(y.dtype)
 
     def core(self, h: Tensor) -> Tensor:
         """From the coordinates ``h = x Vh^T: (..., r)`` to those of the output along U, in the dtype of ``h``."""
@@ -184,7 +191,7 @@ class MeanAbs:
     @cached_property
     def svd(self) -> Factors:
         """Of the layer's weight, which is the same while inputs are gathered and when factors are made."""
-        return svd(weight_of(self._layer).detach().float())
+        return svd(numbers_of(self._layer).detach().float())
 
 
 def pooled(statistic: Moments | MeanAbs, Vh: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from proof.seeded import (
     faults_svd,
 )
 from proof.seeded.fault import FAULTS, Rewrite, Seeded
-from proof.seeded.faults import codes, evaluated, trained, wrapped
+from proof.seeded.faults import codes, codes_merged, evaluated, trained, wrapped
 from subjects.own.entry import entry_for
 from subjects.own.roster import ENTRIES
 from variants.runtime.adapter import Adapter
@@ -29,6 +29,7 @@ SEEDED_FAULTS: tuple[Seeded, ...] = (
     *faults_svd.SEEDED_FAULTS,
     *faults_lifecycle.SEEDED_FAULTS,
     *codes.SEEDED_FAULTS,
+    *codes_merged.SEEDED_FAULTS,
     *evaluated.SEEDED_FAULTS,
     *wrapped.SEEDED_FAULTS,
     *trained.SEEDED_FAULTS,

@@ -11,6 +11,9 @@ from subjects.own.attached import attached, lifecycle_of, ranks_of, stacked, sta
 from variants.registry import by_name
 from variants.runtime.adapter import Adapter
 
+ON_CODES = ("quantised", "quantised_merge")
+"""The promises to work on layers of bitsandbytes, and to merge into them. Every variant makes them."""
+
 
 def entry_for(variant: type[Adapter], *, like: Entry | None = None) -> Entry:
     """An entry for an adapter class.

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from conformance.nouns.finding import RAISED
 from conformance.nouns.verdict import Deviation
-from subjects.own.entry import row, sets
+from subjects.own.entry import ON_CODES, row, sets
 
 PEFT_HRA = "https://github.com/huggingface/peft/blob/v0.21.2/src/peft/tuners/hra/layer.py#L111"
 
-IA3 = row("ia3", invariants=("quantised",), has_rank=False, refused=sets({"feedforward": True}))
+IA3 = row("ia3", invariants=ON_CODES, has_rank=False, refused=sets({"feedforward": True}))
 
-IA3_FF = row("ia3_ff", invariants=("quantised",), has_rank=False, refused=sets({"feedforward": False}))
+IA3_FF = row("ia3_ff", invariants=ON_CODES, has_rank=False, refused=sets({"feedforward": False}))
 
 HRA = row(
     "hra",
-    invariants=("reflection",),
+    invariants=("reflection", *ON_CODES),
     options=sets({"gram_schmidt": True}, {"side": "output"}, {"gram_schmidt": True, "side": "output"}),
     refused=sets(
         {"r": 0},
@@ -47,7 +47,7 @@ HRA = row(
 
 ROAD = row(
     "road",
-    invariants=("quantised",),
+    invariants=ON_CODES,
     has_rank=False,
     options=sets({"kind": "road_2"}, {"kind": "road_4"}, {"group_size": 2}),
     refused=sets({"group_size": 4, "kind": "road_3"}, {"group_size": 3}, {"group_size": 8}),

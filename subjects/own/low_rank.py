@@ -7,13 +7,13 @@ A declared deviation never widens a tolerance: the case still reads DIFFER, and 
 from __future__ import annotations
 
 from conformance.nouns.verdict import Deviation
-from subjects.own.entry import row, sets
+from subjects.own.entry import ON_CODES, row, sets
 
 _LORA = sets({"rslora": True}, {"init": "gaussian"})
 _LOW_RANK = ({"r": 0}, {"dropout": 1.5}, {"rslora": "no"})
 _STARTS = (*_LOW_RANK, {"init": "zeros"})
 
-LORA = row("lora", invariants=("quantised",), has_dropout=True, options=_LORA, refused=sets(*_STARTS))
+LORA = row("lora", invariants=ON_CODES, has_dropout=True, options=_LORA, refused=sets(*_STARTS))
 
 _ROUNDED_FACTORS = tuple(
     Deviation(
@@ -33,6 +33,7 @@ _ROUNDED_FACTORS = tuple(
 
 PISSA = row(
     "pissa",
+    invariants=ON_CODES,
     has_dropout=True,
     options=sets({"rslora": True}, {"niter": 4}),
     refused=sets(*_LOW_RANK, {"r": 13}, {"niter": -1}),
@@ -41,17 +42,25 @@ PISSA = row(
 
 DELORA = row(
     "delora",
+    invariants=ON_CODES,
     has_dropout=True,
     options=sets({"lam": 4.0}, {"frozen_copies": True}),
     specials=("zero-direction",),
     refused=sets({"r": 0}, {"dropout": 1.5}, {"lam": 0.0}, {"frozen_copies": "yes"}),
 )
 
-DORA = row("dora", has_dropout=True, options=_LORA, specials=("zero-row", "cancelling"), refused=sets(*_STARTS))
+DORA = row(
+    "dora",
+    invariants=ON_CODES,
+    has_dropout=True,
+    options=_LORA,
+    specials=("zero-row", "cancelling"),
+    refused=sets(*_STARTS),
+)
 
 EVA = row(
     "eva",
-    invariants=("principal", "ranks", "quantised"),
+    invariants=("principal", "ranks", *ON_CODES),
     has_dropout=True,
     options=sets({"calibration": "mean"}, {"whiten": True}, {"calibration": "masked"}),
     refused=sets(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from conformance.checks.check import Check
-from conformance.checks.use import quantised
+from conformance.checks.use import quantised, quantised_merge
 from conformance.checks.use.packed import (
     AVX512,
     CALLED,
@@ -29,49 +29,91 @@ from conformance.nouns.finding import Compared, Finding, Outcome
 from conformance.planning.plan import make_plan
 from conformance.running.run import run_case
 from proof.seeded.fault import Seeded
-from proof.seeded.faults import evaluated
+from proof.seeded.faults import codes_merged, evaluated
 from proof.seeded.faults.codes import SEEDED_FAULTS, LoRARefusesCodes
 from proof.seeded.registry import entry_of
 from refs.reference import Live
+from refs.settings import Settings
+from refs.subject import Subject
+from subjects.own.attached import attached, lifecycle_of
 from subjects.own.entry import entry_for
 from subjects.own.roster import ENTRIES
 from tests.harness import toys
+from variants.antipasto_corda import AntiPaSTOCorDA
 from variants.pissa import PiSSA
+from variants.runtime.adapter import Adapter
 from variants.runtime.errors import AdapterError
 
+OF_PEFT = ("lora", "eva", "dora", "ia3", "ia3_ff", "road")
+"""Of which peft has a layer of its own for codes."""
 CHECK = Check("quantised", quantised.__doc__ or "", quantised.probes, quantised.run)
-PROMISED = ("lora", "eva", "ia3", "ia3_ff", "road")
+NAMES = tuple(entry.name for entry in ENTRIES)
+SOME = ("lora", "dora", "pissa", "antipasto_corda")
+"""One that leaves the weight alone, one that reads it, two that take a part of it over; the audit asks all of them."""
 
 
-def promising(entry: Entry) -> Entry:
-    """The entry with the promise to work, where its method never looks at the weight."""
-    kept = tuple(law for law in entry.invariants if law != quantised.LAW)
-    like = entry.method.name if entry.method else ""
-    return replace(entry, invariants=(*kept, quantised.LAW) if like in PROMISED else kept)
+def refuse_codes(adapter: Adapter, layer: nn.Module) -> None:
+    """As a method may that replaces the weight."""
+    if adapter.on_codes:
+        got = f"{type(layer).__name__} with a {layer.weight.dtype} weight"
+        raise AdapterError(got=got, want="a plain weight", where=adapter.name, fix="Leave this layer out.")
+
+
+class PiSSARefusesCodes(PiSSA):
+    """Works on plain weights only, and says so."""
+
+    def check_layer(self, layer: nn.Module) -> None:
+        refuse_codes(self, layer)
+        super().check_layer(layer)
+
+
+class AntiPaSTOCorDARefusesCodes(AntiPaSTOCorDA):
+    """The same, of a method that looks at data."""
+
+    def check_layer(self, layer: nn.Module) -> None:
+        refuse_codes(self, layer)
+        super().check_layer(layer)
+
+
+def unpromising(entry: Entry) -> Entry:
+    """The entry without its promises about codes."""
+    laws = (quantised.LAW, quantised_merge.LAW)
+    return replace(entry, invariants=tuple(law for law in entry.invariants if law not in laws))
 
 
 def entry(name: str) -> Entry:
-    return promising(next(entry for entry in ENTRIES if entry.name == name))
+    return next(entry for entry in ENTRIES if entry.name == name)
 
 
 def findings(entry: Entry) -> list[Finding]:
     return [run_case(case) for case in make_plan([entry], (CHECK,))]
 
 
-@pytest.mark.parametrize("name", PROMISED)
-def test_methods_that_leave_the_weight_alone_work(name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variant_promises_it(name: str) -> None:
+    """Else a variant could stop working there, and its card call the refusal correct."""
+    assert {quantised.LAW, quantised_merge.LAW} <= set(entry(name).invariants)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_variants_work(name: str) -> None:
     """Else QLoRA and its relatives would be refused, or computed on something else than what the codes stand for."""
     for finding in findings(entry(name)):
         assert finding.outcome is Outcome.AGREE, finding.message()
-        beside = "a plain layer" if AVX512 in finding.case else "its own quantised layer"
+        own = name in OF_PEFT and AVX512 not in finding.case
+        beside = "its own quantised layer" if own else "a plain layer"
         assert (finding.facts.use, finding.facts.compared_with) == (Use.WORKS, beside)
         assert finding.n_compared > 1000
+        if "/perturbed" in finding.case:
+            asked = {thing.name for thing in finding.asked}
+            assert {"merged weight", "output of the merged layer", "output after unmerging"} <= asked
 
 
-@pytest.mark.parametrize("name", ["pissa", "antipasto_corda"])
-def test_methods_that_replace_the_weight_refuse(name: str) -> None:
-    """Else a residual would be written over the codes."""
-    for finding in findings(entry(name)):
+@pytest.mark.parametrize("variant", [PiSSARefusesCodes, AntiPaSTOCorDARefusesCodes])
+def test_methods_that_promise_nothing_may_refuse(variant: type[Adapter]) -> None:
+    """Else code that says clearly what it does not do would be called wrong."""
+    refusing = unpromising(entry_for(variant, like=entry(variant.name)))
+    for finding in findings(refusing):
         assert finding.outcome is Outcome.AGREE, finding.message()
         assert isinstance(finding.facts, Answer)
         assert finding.facts.use is Use.REFUSES
@@ -83,12 +125,50 @@ def test_methods_that_replace_the_weight_refuse(name: str) -> None:
 
 def test_a_promise_is_held() -> None:
     """Else a variant could stop supporting quantised layers, and nobody would see."""
-    refusing = promising(entry_for(LoRARefusesCodes, like=entry("lora")))
+    refusing = entry_for(LoRARefusesCodes, like=entry("lora"))
     assert {finding.outcome for finding in findings(refusing)} == {Outcome.DIFFER}
-    assert {finding.outcome for finding in findings(replace(refusing, invariants=()))} == {Outcome.AGREE}
+    assert {finding.outcome for finding in findings(unpromising(refusing))} == {Outcome.AGREE}
 
 
-class PiSSARefusesTooLate(PiSSA):
+@pytest.mark.parametrize("clear", [False, True])
+def test_merging_is_a_promise_of_its_own(clear: bool) -> None:
+    """Else code that trains on codes and refuses to merge into them would be called wrong, or a crash a refusal."""
+    found = entry("lora")
+    assert found.lifecycle is not None
+
+    def merge(subject: Subject) -> None:
+        raise ValueError("4-bit and 8-bit (quantised) weights are not merged into" if clear else "no")
+
+    refusing = replace(found, lifecycle=replace(found.lifecycle, merge=merge))
+    promises_less = replace(refusing, invariants=(quantised.LAW,))
+    first = [next(f for f in findings(each) if "/perturbed" in f.case) for each in (refusing, promises_less)]
+    assert [each.outcome for each in first] == [Outcome.DIFFER, Outcome.AGREE if clear else Outcome.DIFFER]
+
+
+class AntiPaSTOCorDARefusesAfterCalibration(AntiPaSTOCorDARefusesCodes):
+    """Runs the whole calibration, and only then refuses the layer, which has changed by then. Found in real code."""
+
+    lifecycle = lifecycle_of(AntiPaSTOCorDARefusesCodes)
+
+    @staticmethod
+    def build(layer: nn.Linear, settings: Settings) -> Subject:
+        late = (AntiPaSTOCorDARefusesCodes, "refuse", classmethod(lambda cls, config, layer: None))
+        with evaluated._with(evaluated.UNGUARDED_CALIBRATION, evaluated.NEVER_HELD, late):
+            return attached(AntiPaSTOCorDARefusesCodes, layer, settings)
+
+
+def test_a_refusal_after_calibration_is_seen() -> None:
+    """Else a layer that bitsandbytes rewrote on the way to a refusal would pass for one that was left alone."""
+    like = entry("antipasto_corda")
+    refusing = replace(entry_for(AntiPaSTOCorDARefusesAfterCalibration, like=like), build=_late)
+    assert Outcome.DIFFER in {finding.outcome for finding in findings(unpromising(refusing))}
+
+
+def _late(layer: nn.Linear, settings: Settings) -> Subject:
+    return AntiPaSTOCorDARefusesAfterCalibration.build(layer, settings)
+
+
+class PiSSARefusesTooLate(PiSSARefusesCodes):
     """Takes the bias away, then refuses."""
 
     def check_layer(self, layer: nn.Module) -> None:
@@ -110,15 +190,18 @@ class PiSSARefusesInRiddles(PiSSA):
 )
 def test_a_refusal_is_clear_and_leaves_the_layer_alone(variant: type[PiSSA], what: str) -> None:
     """Else any crash would pass for a refusal."""
-    first = findings(entry_for(variant, like=entry("pissa")))[0]
+    first = findings(unpromising(entry_for(variant, like=entry("pissa"))))[0]
     assert first.outcome is Outcome.DIFFER
     assert first.differing == (Compared(what),)
 
 
-@pytest.mark.parametrize("seeded", [*SEEDED_FAULTS, *evaluated.SEEDED_FAULTS], ids=lambda seeded: seeded.name)
+@pytest.mark.parametrize(
+    "seeded", [*SEEDED_FAULTS, *codes_merged.SEEDED_FAULTS, *evaluated.SEEDED_FAULTS], ids=lambda seeded: seeded.name
+)
 def test_wrong_variant_is_killed(seeded: Seeded) -> None:
     """Else an adapter that takes codes for weights would be called correct."""
-    first = next(f for f in findings(promising(entry_of(seeded))) if f.outcome is not Outcome.AGREE)
+    asked = (run_case(case) for case in make_plan([entry_of(seeded)], (CHECK,)))
+    first = next(finding for finding in asked if finding.outcome is not Outcome.AGREE)
     assert first.outcome is Outcome.DIFFER, first.message()
     assert first.raised == seeded.raises, first.message()
 

@@ -123,7 +123,7 @@ def _rank(variant: type[Adapter], config: Any) -> tuple[int, float | int]:
 
 def _tensors_of(method: PeftMethod, adapter: Adapter) -> dict[str, Tensor]:
     if isinstance(adapter, PiSSA):
-        A0, B0 = adapter.file_tensors["A0"].to(adapter.A), adapter.file_tensors["B0"].to(adapter.B)
+        A0, B0 = (t.to(adapter.A) for t in adapter.start)
         A, B = adapter.A.detach(), adapter.B.detach()
         return {"lora_A.weight": torch.cat((A, A0)), "lora_B.weight": torch.cat((B, -B0), dim=1)}
     have = adapter.state_dict(keep_vars=True)

@@ -15,6 +15,7 @@ from variants.runtime.calibrate import Statistic
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.layers.kinds import sizes_of, weight_of
+from variants.runtime.layers.numbers import is_quantised
 from variants.runtime.numerics.derived import Derived
 from variants.runtime.numerics.fold import fold
 from variants.runtime.spec import TensorSpec
@@ -37,6 +38,8 @@ class Adapter(nn.Module):
     W_res: ClassVar[None] = None
     """A key of the layer's state dictionary (``layers.state_dicts``); the tensor is the layer's weight. It is here
     because ``torch.distributed.checkpoint`` looks up the path of every key."""
+    on_codes: bool
+    """Whether the layer's weight is quantised: read by ``layers.numbers``, never replaced."""
 
     def __init__(
         self,
@@ -67,9 +70,9 @@ class Adapter(nn.Module):
                 value = given[name].detach().to(weight.device, config.torch_dtype, copy=True, memory_format=layout)
             else:
                 value = spec.make(layer, config.torch_dtype, weight.device)
-            if spec.kept:
+            if spec.kept and not self.on_codes:
                 self.file_tensors[name] = value
-            elif spec.buffer:
+            elif spec.buffer or spec.kept:
                 self.register_buffer(name, value, persistent=True)
             else:
                 self.register_parameter(name, nn.Parameter(value, requires_grad=spec.trainable))
@@ -111,7 +114,9 @@ class Adapter(nn.Module):
     def residual(self, W: Tensor) -> Tensor | None:
         """What the layer's weight becomes while the adapter is on, from the original ``W`` and the stored tensors.
 
-        None leaves the weight alone. A method that overrides this is put on no weight that is tied or computed.
+        None leaves the weight alone. A method that overrides this is put on no weight that is tied or computed. It is
+        not asked on a quantised layer (``on_codes``): rounded to codes, a residual is another one. There, the method
+        takes its own part from the output.
         """
         return None
 
@@ -126,6 +131,7 @@ class Adapter(nn.Module):
     def _place(self, config: Any, layer: nn.Module) -> None:
         self.config = config
         self.d_in, self.d_out = sizes_of(layer)
+        self.on_codes = is_quantised(layer)
 
     def _dropped(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """``x`` after dropout, for the methods that have it; in ``dtype`` where there is any."""
@@ -163,15 +169,18 @@ class Adapter(nn.Module):
         memo |= {id(self.original): None, id(self.file_tensors): {}}
         return copy.deepcopy(self, memo).double().eval()
 
-    def require_float_weight(self, layer: nn.Module) -> None:
-        """Refuse a quantised weight, for the methods that decompose it."""
+    def require_numbers(self, layer: nn.Module) -> None:
+        """Refuse a weight whose numbers cannot be read, for the methods that look at it."""
+        if self.on_codes:
+            return
         weight = weight_of(layer)
         # 8-bit floats are storage: torch neither promotes nor decomposes them.
         plain = weight.is_floating_point() and weight.itemsize > 1 and weight.shape == (self.d_out, self.d_in)
         if not plain:
             raise AdapterError(
                 got=f"{type(layer).__name__} with a {weight.dtype} weight of shape {tuple(weight.shape)}",
-                want=f"a plain floating-point weight of shape {(self.d_out, self.d_in)}",
+                want=f"a plain floating-point weight of shape {(self.d_out, self.d_in)}, or one that bitsandbytes "
+                "quantised",
                 where=self.name,
                 fix="Attach before quantising, or choose a method that leaves the weight alone.",
             )

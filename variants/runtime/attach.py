@@ -15,6 +15,7 @@ from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import fingerprint
 from variants.runtime.layers.choice import sort_out
 from variants.runtime.layers.kept import find_kept, inside, put, refuse_overlap, values_of
+from variants.runtime.layers.numbers import is_quantised
 from variants.runtime.layers.report import survey
 from variants.runtime.layers.state_dicts import unwatch, watch
 from variants.runtime.layers.wrapped import refuse_wrapped
@@ -80,7 +81,7 @@ def attach(
     # fail, before the model is called.
     for target, layer in targets.items():
         _naming(target, variant.refuse, config, layer)
-        if variant.residual is not Adapter.residual:
+        if variant.residual is not Adapter.residual and not is_quantised(layer):
             refuse_tied(model, target, layer)
     statistics = _calibrate(model, variant, config, targets, calibration)
     built = {
@@ -109,7 +110,10 @@ def place(
     """
     targets = {target: model.get_submodule(target) for target in built}
     prints = {target: fingerprint(layer) for target, layer in targets.items()}
-    residuals = {target: adapter.residual(weight_of(targets[target]).detach()) for target, adapter in built.items()}
+    residuals = {
+        target: None if adapter.on_codes else adapter.residual(weight_of(targets[target]).detach())
+        for target, adapter in built.items()
+    }
     for target, residual in residuals.items():
         if residual is not None:
             refuse_tied(model, target, targets[target])

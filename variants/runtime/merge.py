@@ -7,8 +7,11 @@ from torch import Tensor, nn
 
 from variants.runtime.adapter import Adapter
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.numbers import is_quantised
+from variants.runtime.layers.requantise import Stored, layer_dtype, put_back, requantised, stored
 from variants.runtime.layers.sharded import refuse_sharded
 from variants.runtime.layers.wrapped import refuse_wrapped
+from variants.runtime.packing import is_repacked
 from variants.runtime.refuse import refuse_tied
 from variants.runtime.state import CHILD, Attachment, chosen, weight_of
 
@@ -25,38 +28,49 @@ def merge(model: nn.Module, name: str | None = None) -> None:
     stays on the model, switched off, until ``unmerge``; saving and detaching it work as before. The only adapter is
     taken if no ``name`` is given.
 
-    Raises ``AdapterError``: unknown name, merged already, a weight that is no plain floating-point matrix or is shared
-    with another module, a layer that does more than its weight and bias, values too large for the layer's dtype.
+    A layer that bitsandbytes quantised stays so: W' is quantised anew, in the layer's format. What that costs is far
+    more than rounding (``layers.requantise``; about a tenth of |W'| in 4 bits, which can be more than the adapter
+    changed): ``Attachment.rounding`` and the report say it for each layer. Left unmerged, nothing is lost.
+
+    Raises ``AdapterError``: unknown name, merged already, a weight that is no plain floating-point matrix (or codes of
+    bitsandbytes) or is shared with another module, a layer that does more than its weight and bias, values too large
+    for the layer's dtype.
     """
     refuse_wrapped(model, "merge")
     attachment = chosen(model, name, where="merge")
     if attachment.merged:
         raise _refused(attachment, "an adapter that is merged already", "one that is not", "Call unmerge first.")
     layers = _layers(model, attachment)
-    folded = {}
+    folded: dict[str, tuple[Tensor | Stored, Tensor]] = {}
+    rounding: dict[str, float] = {}
     for target, adapter in attachment.layers.items():
         refuse_sharded(layers[target].weight, f"merge at {target}")
         refuse_tied(model, target, layers[target], "merge at")
         if getattr(layers[target], "bias", None) is not None:
             refuse_tied(model, target, layers[target], "merge at", "bias")
-        folded[target] = _folded(attachment, target, layers[target], adapter)
+        whole, b = _folded(attachment, target, layers[target], adapter)
+        folded[target] = whole, b
+        if is_quantised(layers[target]):
+            codes, rounding[target] = requantised(layers[target], whole)
+            folded[target] = codes, b
+    attachment.rounding = rounding
     for target, adapter in attachment.layers.items():
         layer, (W, b) = layers[target], folded[target]
         bias: Tensor | None = getattr(layer, "bias", None)
         attachment.merged[target] = (
-            weight_of(layer).detach().clone(),
+            stored(layer) if isinstance(W, Stored) else weight_of(layer).detach().clone(),
             None if bias is None else bias.detach().clone(),
         )
         adapter.unhook()
         adapter.merged = True
         with torch.no_grad():
-            weight_of(layer).copy_(W)
+            _write(layer, W)
             if bias is not None:
                 bias.copy_(b)
 
 
 def unmerge(model: nn.Module, name: str | None = None) -> None:
-    """Undo ``merge``: the layers' weights and biases bit for bit as they were, and the adapter at work again.
+    """Undo ``merge``: the layers' weights (codes and scales) and biases bit for bit as before, the adapter at work.
 
     Raises ``AdapterError``: unknown name, or an adapter that is not merged.
     """
@@ -75,11 +89,19 @@ def restore(model: nn.Module, attachment: Attachment) -> None:
     for target, (W, b) in attachment.merged.items():
         layer = layers[target]
         with torch.no_grad():
-            weight_of(layer).copy_(W)
+            _write(layer, W)
             if b is not None:
                 layer.bias.copy_(b)  # type: ignore[operator]
         attachment.layers[target].merged = False
     attachment.merged.clear()
+    attachment.rounding.clear()
+
+
+def _write(layer: nn.Module, W: Tensor | Stored) -> None:
+    if isinstance(W, Stored):
+        put_back(layer, W)
+    else:
+        weight_of(layer).copy_(W)
 
 
 def _layers(model: nn.Module, attachment: Attachment) -> dict[str, nn.Module]:
@@ -97,17 +119,25 @@ def _layers(model: nn.Module, attachment: Attachment) -> dict[str, nn.Module]:
 
 
 def _folded(attachment: Attachment, target: str, layer: nn.Module, adapter: Adapter) -> tuple[Tensor, Tensor]:
-    weight = weight_of(layer)
+    weight, quantised = weight_of(layer), is_quantised(layer)
     where = f"merge at {target}"
     plain = weight.is_floating_point() and weight.itemsize > 1 and weight.shape == (adapter.d_out, adapter.d_in)
-    if not plain:
+    if not plain and not quantised:
         raise AdapterError(
             got=f"{type(layer).__name__} with a {weight.dtype} weight of shape {tuple(weight.shape)}",
-            want=f"a plain floating-point weight of shape {(adapter.d_out, adapter.d_in)}",
+            want=f"a plain floating-point weight of shape {(adapter.d_out, adapter.d_in)}, or codes of bitsandbytes",
             where=where,
             fix="Merge into the model before it is quantised, or leave the adapter unmerged.",
         )
-    if not _is_linear(layer, weight):
+    if is_repacked(layer):
+        raise AdapterError(
+            got="a 4-bit layer that bitsandbytes has repacked since the adapter came",
+            want="the plain packing, in which an adapter holds its layers",
+            where=where,
+            fix="Save the adapter, detach it, and load it again.",
+        )
+    own = type(layer).forward.__module__.startswith("bitsandbytes.")  # known to be linear, up to its rounding
+    if not (own if quantised else _is_linear(layer, weight)):
         raise AdapterError(
             got=f"{type(layer).__name__}, whose own output is not weight x + bias",
             want="a layer that is its weight and bias, for the adapter to become part of them",
@@ -115,10 +145,11 @@ def _folded(attachment: Attachment, target: str, layer: nn.Module, adapter: Adap
             fix="Leave the adapter unmerged.",
         )
     W, b = adapter.fold(layer)
-    if not bool(W.to(weight.dtype).isfinite().all() and b.to(weight.dtype).isfinite().all()):
+    dtype = layer_dtype(layer) if quantised else weight.dtype
+    if not bool(W.to(dtype).isfinite().all() and b.to(dtype).isfinite().all()):
         raise AdapterError(
             got=f"merged values up to {float(W.abs().max()):.3g}",
-            want=f"finite numbers in {weight.dtype}",
+            want=f"finite numbers in {dtype}",
             where=where,
             fix="Look at the adapter's tensors, or keep the base in a wider dtype.",
         )

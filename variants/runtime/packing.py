@@ -15,6 +15,7 @@ Nothing here imports bitsandbytes. Source: bitsandbytes 0.50, ``nn/modules.py`` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,25 +51,39 @@ class Codes:
 
 def codes_of(layer: nn.Module) -> Codes | None:
     """The codes and scales of a quantised layer of bitsandbytes, on the CPU; None for any other layer."""
-    weight: Any = layer.weight
-    state = _state(layer)
+    state = state_of(layer)
     shape: Any = sizes_of(layer)[::-1]
     if state is not None:
-        data = weight.detach().cpu()
-        codes = _rows_first(data, *shape) if is_repacked(layer) else data.reshape(-1).view(torch.uint8)
-        return Codes(state.quant_type, shape, codes, _scales(state), state.blocksize)
-    scales = getattr(weight, "SCB", None)
-    if scales is None:  # the first call takes them from the weight
-        scales = getattr(getattr(layer, "state", None), "SCB", None)
-    if scales is None or weight.dtype != torch.int8:
+        codes, absmax = plain_codes(layer)
+        return Codes(state.quant_type, shape, codes.cpu(), absmax.cpu(), state.blocksize)
+    scales = scales_of_rows(layer)
+    if scales is None:
         return None
-    scales = scales.detach().cpu().float().reshape(-1)
-    return Codes("int8", shape, weight.detach().cpu().reshape(-1), scales, shape[1])
+    weight: Any = layer.weight
+    return Codes("int8", shape, weight.detach().cpu().reshape(-1), scales.cpu(), shape[1])
+
+
+def plain_codes(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """Of a 4-bit layer, where it is: two codes a byte in the order of the rows, and a float32 scale per block."""
+    state, data = state_of(layer), _weight(layer).detach()
+    codes = _rows_first(data, *sizes_of(layer)[::-1]) if is_repacked(layer) else data.reshape(-1).view(torch.uint8)
+    return codes, _scales(state)
+
+
+def scales_of_rows(layer: nn.Module) -> Tensor | None:
+    """Of an 8-bit layer, a float32 scale per row; None for any other layer."""
+    weight = _weight(layer)
+    scales: Tensor | None = getattr(weight, "SCB", None)
+    if scales is None:  # the first call takes them from the weight
+        scales = getattr(vars(layer).get("state"), "SCB", None)
+    if scales is None or weight is None or weight.dtype != torch.int8:
+        return None
+    return scales.detach().float().reshape(-1)
 
 
 def is_repacked(layer: nn.Module) -> bool:
     """Whether bitsandbytes has repacked this layer's weight for the CPU."""
-    return bool(getattr(_state(layer), "packing_format_for_cpu", False))
+    return bool(getattr(state_of(layer), "packing_format_for_cpu", False))
 
 
 def is_misordered(layer: nn.Module) -> bool:
@@ -76,7 +91,7 @@ def is_misordered(layer: nn.Module) -> bool:
 
     ``state_dict()`` of a repacked layer whose scales are not nested leaves it, and the file, so.
     """
-    state = _state(layer)
+    state = state_of(layer)
     return state is not None and not is_repacked(layer) and state.absmax.dim() == 2 and len(state.absmax) > 1
 
 
@@ -145,13 +160,18 @@ def release(held: list[nn.Module]) -> None:
             _repack(layer, before.state)
 
 
-def _state(layer: nn.Module) -> Any:
+def state_of(layer: nn.Module) -> Any:
     """bitsandbytes' ``QuantState``, which a layer keeps as well, for when its weight has lost it."""
     for owner in (_weight(layer), layer):
         state = getattr(owner, "quant_state", None)
         if state is not None and hasattr(state, "absmax") and hasattr(state, "quant_type"):
-            return state
+            return state if _is_packed(_weight(layer), state) else None
     return None
+
+
+def _is_packed(weight: Any, state: Any) -> bool:
+    """Not so where somebody has put a dense weight into the layer."""
+    return weight is not None and weight.numel() * weight.itemsize == (math.prod(state.shape) + 1) // 2
 
 
 def _weight(layer: nn.Module) -> Any:
@@ -161,7 +181,7 @@ def _weight(layer: nn.Module) -> Any:
 
 
 def _is_quantised(layer: nn.Module) -> bool:
-    return _state(layer) is not None or hasattr(_weight(layer), "CB") or MAY_REPACK in vars(layer)
+    return state_of(layer) is not None or hasattr(_weight(layer), "CB") or MAY_REPACK in vars(layer)
 
 
 def _can_unpack(layer: nn.Module) -> bool:
@@ -169,12 +189,12 @@ def _can_unpack(layer: nn.Module) -> bool:
 
 
 def _scales(state: Any) -> Tensor:
-    absmax: Tensor = state.absmax.detach().cpu()
+    absmax: Tensor = state.absmax.detach()
     if not state.nested:
         return (absmax.T if absmax.dim() == 2 else absmax).reshape(-1).float()
     of, block = state.state2, state.state2.blocksize
-    scales: Tensor = of.code.cpu()[absmax.long()].float() * of.absmax.cpu().repeat_interleave(block)[: len(absmax)]
-    scales += state.offset.cpu()
+    scales: Tensor = of.code[absmax.long()].float() * of.absmax.repeat_interleave(block)[: len(absmax)]
+    scales += state.offset
     return scales
 
 
@@ -198,7 +218,7 @@ def _unpack(layer: nn.Module) -> dict[str, Any]:
 
     bitsandbytes' own way back quantises nested scales anew, and leaves others in the wrong order.
     """
-    weight, state = _weight(layer), _state(layer)
+    weight, state = _weight(layer), state_of(layer)
     before = dict(vars(state))
     codes = _rows_first(weight.detach(), *state.shape).view(state.original_qshape)
     scales = _scales(state).to(state.absmax.device)
@@ -210,7 +230,7 @@ def _unpack(layer: nn.Module) -> dict[str, Any]:
 
 
 def _repack(layer: nn.Module, before: dict[str, Any]) -> None:
-    weight, state = _weight(layer), _state(layer)
+    weight, state = _weight(layer), state_of(layer)
     if state is None or is_repacked(layer) or weight.device.type != "cpu":
         return
     weight.data = _rows_together(weight.detach().reshape(-1).view(torch.uint8), *state.shape)

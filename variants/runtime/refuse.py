@@ -8,6 +8,8 @@ from torch.nn.parameter import is_lazy
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.kinds import sizes_of
+from variants.runtime.layers.numbers import is_misread
 from variants.runtime.layers.sharded import FIRST, refuse_sharded
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.packing import codes_of, is_misordered
@@ -158,6 +160,14 @@ def _refuse_unusable(target: str, layer: nn.Module) -> None:
             fix="Load the base anew, or put them back: state = layer.weight.quant_state; state.absmax = "
             "state.absmax.T.reshape(-1).float(). bitsandbytes leaves them so where state_dict() is called after an "
             "evaluation on a CPU with AVX512-BF16; attach first, or save first.",
+        )
+    if is_misread(layer):
+        raise AdapterError(
+            got=f"a 4-bit weight with rows of {sizes_of(layer)[0]} numbers, for which bitsandbytes' CPU kernel takes "
+            "wrong scales: the bare layer is wrong already",
+            want="rows that are a whole number of blocks, or a kernel that reads them right",
+            where=f"attach to {target}",
+            fix="Leave this layer out of quantisation, or leave it out here with Targets(exclude=...).",
         )
     quantised = codes_of(layer)
     if not all_finite(weight if quantised is None else quantised.scales):

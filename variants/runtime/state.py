@@ -12,6 +12,7 @@ from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.layers.kinds import weight_of as weight_of
 from variants.runtime.layers.report import Survey, text
+from variants.runtime.layers.requantise import Stored
 from variants.runtime.layers.wrapped import unwrapped
 
 CHILD = "adapter"
@@ -38,8 +39,10 @@ class Attachment:
     before: dict[str, Tensor] = field(default_factory=dict)
     """What these modules held before ``attach``, by the keys of a file."""
     survey: Survey = field(default_factory=lambda: Survey(0, ()))
-    merged: dict[str, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+    merged: dict[str, tuple[Tensor | Stored, Tensor | None]] = field(default_factory=dict)
     """Weight and bias of each layer from before ``merge``; empty while the adapter is not merged."""
+    rounding: dict[str, float] = field(default_factory=dict)
+    """While merged, by quantised layer: |W'' - W'| / |W'| (Frobenius), W'' being what the new codes stand for."""
 
     def __repr__(self) -> str:
         return self.report
@@ -54,6 +57,8 @@ class Attachment:
         """Which layers have an adapter, which do not and why, and how many numbers it trains, as text."""
         title = f"{self.name}: {self.variant.name} on {len(self.layers)} layers"
         kept = dict.fromkeys(self.kept, "trained whole and saved along")
+        off = sorted(self.rounding.values())
+        kept |= dict.fromkeys(self.rounding, f"quantised anew: off by {off[0]:.1%} to {off[-1]:.1%}" if off else "")
         trainable = sum(p.numel() for p in self.parameters())
         return text(title, self.layers, {**self.left, **self.skipped}, self.notes | kept, trainable, self.survey)
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from conformance.checks.check import SMALL
 from conformance.checks.use.packed import AVX512, CALLED, KINDS, quietly, rewritten
 from conformance.checks.use.quantised_base import made, other_bases, refused, used, without_it
-from conformance.checks.use.quantised_values import loses_gradients, moved, on_its_own_codes, start
-from conformance.measuring.compare import conclude, holds, raised
+from conformance.checks.use.quantised_merge import merged
+from conformance.checks.use.quantised_values import loses_gradients, moved, on_its_own_codes, start, state
+from conformance.measuring.compare import Comparison, conclude, raised
 from conformance.measuring.trial import SubjectFailed, Trial
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import Answer, Use
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import Reference
+from refs.subject import Subject
 
 LAW = "quantised"
 """Among an entry's invariants: the promise to work here. Others may refuse; what they do not refuse must be right."""
@@ -30,7 +33,10 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if entry.promises.as_reference and "quantised" not in entry.invariants:
         return ()  # a refusal that names the layer is a promise of its own
     changed = (replace(ON_BLOCKS, special=kind, dtype=d) for kind in KINDS for d in ("float32", "bfloat16"))
-    fresh = (replace(ON_BLOCKS, special=kind, dtype="bfloat16", state="t0") for kind in ("nf4", "int8"))
+    # Where a start is not the identity by design, steering by nothing is.
+    still = (("coeff", 0.0),) if "steering" in entry.invariants else ()
+    at_start = replace(ON_BLOCKS, dtype="bfloat16", state="t0", options=still)
+    fresh = (replace(at_start, special=kind) for kind in ("nf4", "int8"))
     # On a CPU with AVX512-BF16 bitsandbytes rewrites the layer when it is evaluated: by the calibration, between two
     # steps, or before the adapter came. A gradient then raises if there is a bias, and is silently missing if not.
     called = (
@@ -59,16 +65,20 @@ def run(trial: Trial) -> Finding:
                 return raised(trial.case, str(refusal))
             told = Answer(Use.REFUSES, str(refusal), bare=bare)
             return conclude(trial.case, refused(layer, before, str(refusal)), facts=told)
-        if trial.entry.method is not None and trial.entry.method.replaces_weight:
-            silent = holds(
-                False, "a weight of codes", "an adapter that replaces it", "a refusal: codes hold no residual"
-            )
-            return conclude(trial.case, [silent], facts=Answer(Use.DIFFERS, "does not refuse"))
         compared_with = "its own quantised layer" if on_its_own_codes(trial) else "a plain layer"
         facts = Answer(Use.WORKS, compared_with=compared_with, bare=bare)
-        fresh = trial.probe.state == "t0"
-        found = [*(start if fresh else moved)(trial, subject), *used(trial, subject), *other_bases(trial)]
+        found = [*_numbers(trial, subject), *used(trial, subject), *other_bases(trial)]
         return conclude(trial.case, found, facts=facts)
+
+
+def _numbers(trial: Trial, subject: Subject) -> Iterator[Comparison]:
+    """What it computes: fresh; or moved, and then merged."""
+    if trial.probe.state == "t0":
+        yield from start(trial, subject)
+        return
+    values = state(trial, subject)
+    yield from moved(trial, subject, values)
+    yield from merged(trial, subject, values)
 
 
 def _says_called(refusal: str) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from conformance.checks.use.packed import AVX512, dequantised, offers
 from conformance.checks.use.quantised_base import made
 from conformance.measuring.compare import Comparison, close, no_less_exact, same
-from conformance.measuring.trial import Run, Trial, asking_the_subject, rounded
+from conformance.measuring.trial import RESIDUAL, Run, Trial, asking_the_subject, rounded
 from conformance.measuring.trial import run as run_pass
 from refs.reference import ClosedForm, Live
 from refs.subject import Subject
@@ -24,10 +24,11 @@ BARE = 0.1
 def on_its_own_codes(trial: Trial) -> bool:
     """Whether the reference has a layer of its own for codes, and is asked on it here.
 
-    Not on a layer that bitsandbytes has rewritten: it gives no right gradient there, and would excuse any error.
+    Not on a layer that bitsandbytes has rewritten: it gives no right gradient there, and would excuse any error. peft
+    refuses to replace a weight of codes (PiSSA).
     """
     live = isinstance(trial.reference, Live) and offers(trial.reference.objects)
-    return live and AVX512 not in trial.probe.special
+    return live and not _replaces(trial) and AVX512 not in trial.probe.special
 
 
 def loses_gradients(trial: Trial) -> bool:
@@ -41,6 +42,33 @@ def loses_gradients(trial: Trial) -> bool:
     return bool((got.double() - want).norm() > BARE * want.norm())
 
 
+def state(trial: Trial, subject: Subject) -> dict[str, Tensor]:
+    """The values of the probe's state as the subject stores them, and by the formula what the method leaves of W."""
+    fresh = {name: slot.value.double() for name, slot in subject.slots().items() if name in subject.names}
+    values = {name: value for name, value in trial.state(subject).items() if name != RESIDUAL}
+    left = {RESIDUAL: _left(trial, fresh)} if _replaces(trial) else {}
+    return {**rounded(values, subject), **left}
+
+
+def _left(trial: Trial, fresh: Mapping[str, Tensor]) -> Tensor:
+    """W_res: what the codes stand for, less the part of the fresh tensors, which is what they add at a coeff of 0.
+
+    Where codes are kept, no weight in the layer is W_res; it follows from the tensors alone.
+    """
+    W, form = dequantised(made(trial)), _form(trial)
+    assert form is not None
+    still = {"coeff": 0.0} if "steering" in trial.entry.invariants else {}
+    options = tuple(sorted({**dict(trial.probe.options), **still}.items()))
+    nothing = 0 * W.numpy()
+    tensors = {name: value.numpy() for name, value in fresh.items()}
+    part, _ = form.effective(tensors, nothing, nothing[:, 0], replace(trial.probe, options=options).settings)
+    return W - torch.from_numpy(part)
+
+
+def _replaces(trial: Trial) -> bool:
+    return trial.entry.method is not None and trial.entry.method.replaces_weight
+
+
 def _plain(trial: Trial, dtype: str) -> nn.Linear:
     """An ordinary layer with the weight that the codes stand for."""
     plain = trial.layer(dtype).train(trial.probe.training)
@@ -49,10 +77,9 @@ def _plain(trial: Trial, dtype: str) -> nn.Linear:
     return plain
 
 
-def moved(trial: Trial, subject: Subject) -> Iterator[Comparison]:
+def moved(trial: Trial, subject: Subject, values: Mapping[str, Tensor]) -> Iterator[Comparison]:
     """Output and gradients against float64 on the dequantised weight, beside what the references lose."""
-    values = rounded(trial.state(subject), subject)
-    trial.load(subject, values)
+    subject.load({name: value for name, value in values.items() if name != RESIDUAL})
     with asking_the_subject():
         if AVX512 in trial.probe.special:  # an evaluation before the step
             subject.train(False)
@@ -98,6 +125,11 @@ def _exact_bare(trial: Trial) -> Run:
     return run_pass(Subject(layer, layer), trial.x.double(), trial.cotangent.double())
 
 
+def output(trial: Trial, got: Tensor, truth: Tensor, what: str) -> Comparison:
+    """An output of the layer without an adapter, as near to the truth as such a layer is."""
+    return _near(got, [_lost(bare(trial, backward=False).y, _exact_bare(trial).y, truth)], truth, what)
+
+
 def _lost(bare: Tensor, exact: Tensor, truth: Tensor) -> Tensor:
     """The truth with the bare layer's own error, in proportion: in 8 bits it rounds its inputs too."""
     return truth + (bare.double() - exact) * (truth.square().mean() / exact.square().mean()).sqrt()
@@ -112,14 +144,26 @@ def _exact(trial: Trial, values: Mapping[str, Tensor]) -> Run:
 
 def _by_formula(trial: Trial, values: Mapping[str, Tensor], exact: Run) -> Tensor:
     """The closed form's output in float64; the reference's, where there is no closed form."""
-    form = _form(trial)
-    if form is None:
+    if _form(trial) is None:
         return exact.y
-    plain = _plain(trial, "float64")
+    weight, bias = merged_truth(trial, values)
+    return trial.x.double() @ weight.T + bias
+
+
+def merged_truth(trial: Trial, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The closed form's W' and b' on the dequantised weight, in float64."""
+    form, plain = _form(trial), _plain(trial, "float64")
+    assert form is not None
     b = torch.zeros(len(plain.weight), dtype=torch.float64) if plain.bias is None else plain.bias.detach()
-    tensors = {name: v.numpy() for name, v in values.items()}
-    weight, bias = form.effective(tensors, plain.weight.detach().numpy(), b.numpy(), trial.probe.settings)
-    return torch.from_numpy(trial.x.double().numpy() @ weight.T + bias)
+    W = values.get(RESIDUAL, plain.weight.detach())
+    tensors = {name: v.numpy() for name, v in values.items() if name != RESIDUAL}
+    weight, bias = form.effective(tensors, W.numpy(), b.numpy(), trial.probe.settings)
+    return torch.from_numpy(weight), torch.from_numpy(bias)
+
+
+def has_truth(trial: Trial) -> bool:
+    """Whether a closed form says what W' and b' are."""
+    return _form(trial) is not None
 
 
 def _form(trial: Trial) -> ClosedForm | None:
@@ -135,6 +179,8 @@ def start(trial: Trial, subject: Subject) -> Iterator[Comparison]:
     yield no_less_exact(got.y, bare(trial, backward=False).y, _exact_bare(trial).y, "identity at t=0")
     want = _determined(trial, plain)
     own = {name: slot.value for name, slot in subject.slots().items()}
+    if _replaces(trial):
+        own[RESIDUAL] = _left(trial, {name: own[name].double() for name in subject.names})
     method = trial.entry.method
     if method is not None and method.sign_free is not None:
         own, want = (method.sign_free(values, trial.probe.settings) for values in (own, want))
@@ -149,5 +195,7 @@ def _determined(trial: Trial, plain: nn.Linear) -> dict[str, Tensor]:
         start = form.start(plain.weight.detach().numpy(), trial.probe.settings)
         return {name: torch.from_numpy(value) for name, value in start.items()}
     wide = replace(trial, probe=replace(trial.probe, dtype="float64", adapter="float64"))
-    one, two = (wide.reference_subject(copy.deepcopy(plain), seed=seed).values() for seed in (0, 1))
-    return {name: value for name, value in one.items() if torch.equal(value, two[name])}
+    built, other = (wide.reference_subject(copy.deepcopy(plain), seed=seed) for seed in (0, 1))
+    one, two = built.values(), other.values()
+    left = {RESIDUAL: built.base.weight.detach()} if _replaces(trial) else {}
+    return {**{name: value for name, value in one.items() if torch.equal(value, two[name])}, **left}

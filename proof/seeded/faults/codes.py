@@ -1,15 +1,17 @@
-"""Adapters on quantised layers: codes read as if they were weights, and refusals that are none."""
+"""Adapters on quantised layers: codes read as if they were weights, parts of the weight counted twice or rounded."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from conformance.checks.use.packed import dequantised
 from proof.seeded.fault import Seeded
+from variants.antipasto_rot import AntiPaSTORot
 from variants.delora import DeLoRA
 from variants.dora import DoRA
 from variants.eva import EVA
@@ -18,15 +20,15 @@ from variants.ia3_ff import IA3FF
 from variants.lora import LoRA
 from variants.pissa import PiSSA
 from variants.road import ROAD
+from variants.runtime.errors import AdapterError
+from variants.runtime.layers.numbers import is_quantised, numbers_of
+from variants.runtime.layers.requantise import put_back, requantised
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import weight_of
 
 
 class DoRAReadsCodes(DoRA):
     """The bytes of a quantised weight for its numbers: norms come out, and are no norms."""
-
-    def check_layer(self, layer: nn.Module) -> None:
-        pass
 
     @classmethod
     def specs(cls, config: Any, d_in: int, d_out: int) -> dict[str, TensorSpec]:
@@ -42,11 +44,19 @@ class DoRAReadsCodes(DoRA):
         return (b + factor * F.linear(x.to(V.dtype), V)).to(y.dtype)
 
 
+class DoRANormOfTheStart(DoRA):
+    """On codes, |V| is what it was when the adapter was built: dequantising takes time, so it is done once."""
+
+    def __init__(self, config: Any, layer: nn.Module, **given: Any) -> None:
+        super().__init__(config, layer, **given)
+        self.__dict__["first"] = self.norm(numbers_of(layer))[0].detach()
+
+    def _factor_of(self, layer: nn.Module) -> Tensor:
+        return self.m / self.__dict__["first"] if self.on_codes else super()._factor_of(layer)
+
+
 class DeLoRAReadsCodes(DeLoRA):
     """Column norms of the bytes of a quantised weight; all that trains is computed rightly with them."""
-
-    def check_layer(self, layer: nn.Module) -> None:
-        pass
 
     @classmethod
     def specs(cls, config: Any, d_in: int, d_out: int) -> dict[str, TensorSpec]:
@@ -63,9 +73,6 @@ def _bytes(layer: nn.Module) -> Tensor:
 class HRAReflectsCodes(HRA):
     """In half precision it multiplies with the weight once more, and takes the codes for it."""
 
-    def check_layer(self, layer: nn.Module) -> None:
-        pass
-
     def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
         return x
 
@@ -75,17 +82,69 @@ class HRAReflectsCodes(HRA):
 
 
 class PiSSADecomposesCodes(PiSSA):
-    """No refusal of its own: it fails somewhere inside, and the user reads about shapes."""
+    """The principal part of the bytes: it starts at the identity, and trains in directions of no meaning."""
 
-    def check_layer(self, layer: nn.Module) -> None:
-        pass
+    def initial(self, layer: nn.Module, statistic: Any) -> dict[str, Tensor]:
+        if not self.on_codes:
+            return super().initial(layer, statistic)
+        plain = nn.Linear(self.d_in, self.d_out)
+        plain.weight.data = _bytes(layer)
+        return super().initial(plain, statistic)
+
+
+class PiSSACountsTheStartTwice(PiSSA):
+    """Codes hold no residual, so the whole weight stays; and what the adapter starts at comes on top."""
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return LoRA.change_output(self, layer, x, y)
+
+
+class PiSSAQuantisesTheResidual(PiSSACountsTheStartTwice):
+    """W - s B0 A0, quantised anew: of a weight that is quantised already, the start is off by another rounding."""
+
+    def hook(self, layer: nn.Module) -> None:
+        super().hook(layer)
+        if is_quantised(layer):
+            put_back(layer, requantised(layer, self.residual(numbers_of(layer)))[0])
+
+
+class AntiPaSTORotLeavesItsStart(AntiPaSTORot):
+    """Takes away what its core was when it was built, small shifts included, so that the start is the identity."""
+
+    def __init__(self, config: Any, layer: nn.Module, **given: Any) -> None:
+        super().__init__(config, layer, **given)
+        names = [name for name, p in self.named_parameters() if p.requires_grad]
+        self.__dict__["start"] = {name: getattr(self, name).detach().clone() for name in names}
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        whole = super().change_output(layer, x, y)
+        if not self.on_codes:
+            return whole
+        h = F.linear(x.to(self.Vh.dtype), self.Vh)
+        at_start = functional_core(self, h) - h * self.S
+        return (whole - F.linear(at_start, self.U)).to(y.dtype)
+
+
+def functional_core(adapter: AntiPaSTORot, h: Tensor) -> Tensor:
+    """The core with the tensors from the start."""
+    now = {name: p.data for name, p in adapter.named_parameters()}
+    try:
+        for name, value in adapter.__dict__["start"].items():
+            adapter.get_parameter(name).data = value
+        with torch.no_grad():
+            return adapter.core(h)
+    finally:
+        for name, value in now.items():
+            adapter.get_parameter(name).data = value
 
 
 class LoRARefusesCodes(LoRA):
     """Refuses a quantised weight, though LoRA never looks at the weight."""
 
     def check_layer(self, layer: nn.Module) -> None:
-        self.require_float_weight(layer)
+        if self.on_codes:
+            kind = type(layer).__name__
+            raise AdapterError(got=f"a {kind}", want="a plain weight", where=self.name, fix="Leave it out.")
 
 
 class EVAUnpacksTheBase(EVA):
@@ -126,9 +185,13 @@ KILLER = "quantised"
 
 SEEDED_FAULTS: tuple[Seeded, ...] = (
     Seeded(DoRAReadsCodes, "dora", KILLER),
+    Seeded(DoRANormOfTheStart, "dora", KILLER),
     Seeded(DeLoRAReadsCodes, "delora", KILLER),
     Seeded(HRAReflectsCodes, "hra", KILLER, raises=True),
     Seeded(PiSSADecomposesCodes, "pissa", KILLER),
+    Seeded(PiSSACountsTheStartTwice, "pissa", KILLER),
+    Seeded(PiSSAQuantisesTheResidual, "pissa", KILLER),
+    Seeded(AntiPaSTORotLeavesItsStart, "antipasto_rot", KILLER),
     Seeded(LoRARefusesCodes, "lora", KILLER, raises=True),
     Seeded(EVAUnpacksTheBase, "eva", KILLER),
     Seeded(IA3FFWidensTheInput, "ia3_ff", KILLER),

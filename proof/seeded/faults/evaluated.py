@@ -17,7 +17,6 @@ from proof.seeded.fault import Seeded
 from refs.settings import Settings
 from refs.subject import Subject
 from subjects.own.attached import attached, lifecycle_of, loaded
-from variants.antipasto_corda import AntiPaSTOCorDA
 from variants.eva import EVA
 from variants.ia3 import IA3
 from variants.lora import LoRA
@@ -54,18 +53,6 @@ class EVARewritesInCalibration(EVA):
     def build(layer: nn.Linear, settings: Settings) -> Subject:
         with _with(UNGUARDED_CALIBRATION, NEVER_HELD):
             return attached(EVA, layer, settings)
-
-
-class AntiPaSTOCorDARefusesAfterCalibration(AntiPaSTOCorDA):
-    """Runs the whole calibration, and only then refuses the layer, which has changed by then. Found in real code."""
-
-    lifecycle = lifecycle_of(AntiPaSTOCorDA)
-
-    @staticmethod
-    def build(layer: nn.Linear, settings: Settings) -> Subject:
-        late = (AntiPaSTOCorDA, "refuse", classmethod(lambda cls, config, layer: None))
-        with _with(UNGUARDED_CALIBRATION, NEVER_HELD, late):
-            return attached(AntiPaSTOCorDA, layer, settings)
 
 
 class LoRATrainsARewrittenLayer(LoRA):
@@ -125,7 +112,6 @@ KILLER = "quantised"
 
 SEEDED_FAULTS: tuple[Seeded, ...] = (
     Seeded(EVARewritesInCalibration, "eva", KILLER),
-    Seeded(AntiPaSTOCorDARefusesAfterCalibration, "antipasto_corda", KILLER),
     Seeded(LoRATrainsARewrittenLayer, "lora", KILLER),
     Seeded(IA3KnowsItsBaseByTheStorage, "ia3", KILLER, raises=True),
     Seeded(ROADKnowsItsBaseByTheCodes, "road", KILLER),

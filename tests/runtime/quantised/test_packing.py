@@ -155,12 +155,12 @@ def test_seen_where_calibration_changes_layers(kind: str) -> None:
 
 
 def test_a_refused_layer_was_not_called() -> None:
-    """antipasto_corda would run the whole calibration, and repack the layer, before it refuses it."""
+    """antipasto_corda would run the whole calibration, and repack the layer, before it refuses its rank."""
     model = stack("nf4")
     before, calls = kept(model), []  # type: tuple[dict[str, Any], list[object]]
     model.register_forward_pre_hook(lambda *args: calls.append(args))
-    with pytest.raises(AdapterError, match="plain floating-point weight"):
-        attach(model, AntiPaSTOCorDAConfig(r=2, targets=ALL), calibration=batches())
+    with pytest.raises(AdapterError, match="want r of at most 64"):
+        attach(model, AntiPaSTOCorDAConfig(r=65, targets=ALL), calibration=batches())
     assert (kept(model), calls) == (before, [])
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.runtime.models import Quantised, move, small_config
+from tests.runtime.models import NAMES, NEED_DATA, Quantised, move, small_config
 from tests.runtime.repacking import FOUR_BITS, KINDS, cpu, evaluated, kept, numbers, quantised
 from variants import AdapterError, Targets, attach, detach, load, save
 from variants.runtime import attach as attaching
@@ -23,7 +23,6 @@ from variants.runtime.packing import codes_of
 from variants.runtime.state import weight_of
 
 FIRST = Targets(include=("0",))
-WORK_ON_CODES = ("lora", "ia3", "ia3_ff", "road", "eva")
 NESTED = [(kind, nested) for kind in KINDS for nested in (False, True) if kind in FOUR_BITS or not nested]
 
 Fingerprint = Callable[[nn.Module], str]
@@ -185,7 +184,7 @@ def test_scales_beside_any_other_weight_of_integers() -> None:
 
 def saved(base: nn.Module, name: str, path: Path) -> dict[str, Tensor]:
     """Write an adapter that was trained on ``base``, which is then as it was; its tensors."""
-    data = [torch.randn(16, 128)] if name == "eva" else None
+    data = [torch.randn(16, 128)] if name in NEED_DATA else None
     attachment = attach(base, small_config(name, FIRST), calibration=data)
     move(base)
     save(base, path)
@@ -194,7 +193,7 @@ def saved(base: nn.Module, name: str, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-@pytest.mark.parametrize("name", WORK_ON_CODES)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("kind", "nested"), NESTED)
 @pytest.mark.parametrize("calls", [(False, True), (True, False), (True, True)])
 def test_saved_and_loaded(kind: str, nested: bool, name: str, calls: tuple[bool, bool], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from variants.runtime.errors import AdapterError
-from variants.runtime.layers.kinds import weight_of
+from variants.runtime.layers.numbers import numbers_of
 
 ROWS = 256
 """How many rows of the unit matrix go through at a time: the memory needed beside the weight's own."""
@@ -38,7 +38,7 @@ def fold(twin: Hooked, layer: nn.Module) -> tuple[Tensor, Tensor]:
     of the layer: b' is the output at zero, W' the outputs of the layer without its bias at the unit vectors. Nothing
     is subtracted, so nothing cancels. Raises ``AdapterError`` if the adapter's effect is no change of weight and bias.
     """
-    weight = weight_of(layer)
+    weight = numbers_of(layer)
     bias: Tensor | None = getattr(layer, "bias", None)
     d_in, d_out = twin.d_in, twin.d_out
     with torch.no_grad():
