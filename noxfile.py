@@ -94,9 +94,15 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Lint, type-check, and test the suite itself, the seeded faults included."""
+    """Lint, type-check, and test the suite itself, the seeded faults included; ``-- --slow`` runs the slow tests, too.
+
+    Other arguments go to pytest.
+    """
     session.install("-e", ".[test]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
-    session.run("pytest", "-n", "2", *session.posargs)
+    arguments = [argument for argument in session.posargs if argument != "--slow"]
+    fast = [] if "--slow" in session.posargs else ["-m", "not slow"]
+    # loadgroup: tests that share what is expensive to measure run in one process.
+    session.run("pytest", "-n", "2", "--dist", "loadgroup", *fast, *arguments)

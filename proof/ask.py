@@ -68,6 +68,25 @@ def cases_of(entry: Entry, checks: Iterable[str] = QUICK_CHECKS) -> list[Planned
     return sorted(plan, key=lambda planned: not isinstance(planned.reference, ClosedForm))
 
 
+def sample_of(entry: Entry, every: int, offset: int = 0, checks: Iterable[str] = QUICK_CHECKS) -> list[Planned]:
+    """Of each check every ``every``-th probe, at least one, from the ``offset``-th on; each before all its references.
+
+    A sample by case could leave out the closed form that witnesses against a reference, and convict the subject.
+    ``every`` samples of the offsets 0, 1, ... are all cases.
+    """
+    probes: dict[str, list[str]] = {}
+    for planned in (plan := cases_of(entry, checks)):
+        of_check = probes.setdefault(planned.case.check, [])
+        if planned.case.probe not in of_check:
+            of_check.append(planned.case.probe)
+    chosen = {
+        (check, probe)
+        for check, of_check in probes.items()
+        for probe in (of_check[offset % every :: every] or [of_check[offset % len(of_check)]])
+    }
+    return [planned for planned in plan if (planned.case.check, planned.case.probe) in chosen]
+
+
 def killers(entry: Entry, checks: Iterable[str] = QUICK_CHECKS, *, first: bool = False) -> dict[str, Finding]:
     """Check -> the finding with which it first called the entry BUGGY; a check that is blind to it is left out.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from conformance.nouns.verdict import Deviation, Label
-from proof.ask import Asked, cases_of
+from proof.ask import QUICK_CHECKS, Asked, cases_of
 from proof.pool import each
 from proof.seeded.faults.antipasto_rot import AntiPaSTORotDeltaAtZero
 from proof.seeded.faults.delora import DeLoRARandomB, DeLoRAZeroStrength
@@ -122,10 +124,10 @@ class Replayed:
         return (self.got, self.got_declared) == (self.want, self.want_declared)
 
 
-def run(workers: int, chosen: tuple[Then, ...] = HISTORY) -> list[Replayed]:
-    """Every row, judged; what stands in several states is judged once."""
+def run(workers: int, chosen: tuple[Then, ...] = HISTORY, checks: Sequence[str] = QUICK_CHECKS) -> list[Replayed]:
+    """Every row, judged by these checks; what stands in several states is judged once."""
     jobs = list(dict.fromkeys((row.like, row.variant, row.declared is not None) for row in chosen))
-    told = dict(zip(jobs, each(_judged, jobs, workers)))
+    told = dict(zip(jobs, each(partial(_judged, checks=checks), jobs, workers)))
     return [_row(row, *told[row.like, row.variant, row.declared is not None]) for row in chosen]
 
 
@@ -134,18 +136,20 @@ def _row(row: Then, got: str, got_declared: str, checks: tuple[str, ...]) -> Rep
     return Replayed(row.state, row.column, row.like, row.bug, row.want.value, got, declared, got_declared, checks)
 
 
-def _judged(job: tuple[str, type[Adapter] | None, bool]) -> tuple[str, str, tuple[str, ...]]:
+def _judged(
+    job: tuple[str, type[Adapter] | None, bool], checks: Sequence[str] = QUICK_CHECKS
+) -> tuple[str, str, tuple[str, ...]]:
     name, variant, declaring = job
     like = next(entry for entry in ENTRIES if entry.name == name)
     asked = Asked(like if variant is None else entry_for(variant, like=like))
-    for planned in cases_of(asked.entry):
+    for planned in cases_of(asked.entry, checks):
         asked.ask(planned)
     verdict = asked.verdict
-    checks = tuple(sorted({decided.case.check for decided in verdict.buggy}))
+    against = tuple(sorted({decided.case.check for decided in verdict.buggy}))
     if not declaring:
-        return verdict.label.value, "", checks
-    label = asked.judged([_declaration(variant, check) for check in checks]).label
-    return verdict.label.value, label.value, checks
+        return verdict.label.value, "", against
+    label = asked.judged([_declaration(variant, check) for check in against]).label
+    return verdict.label.value, label.value, against
 
 
 def _declaration(variant: type[nn.Module] | None, check: str) -> Deviation:

@@ -26,9 +26,9 @@ spacing of the output dtype (rounding once to it costs up to 0.29). In float32, 
 more than a spacing, it is ``ROUNDED_K`` spacings."""
 
 INSIDE_FACTOR = 2.0
-"""The same for a float32 result that the reference takes through half precision inside (its error is ``INSIDE`` spacings
-and more): how often a number is rounded there depends on the order of the operations, and two roundings more than the
-reference's one make 1.7 of its error."""
+"""The same for a float32 result that the reference takes through half precision inside (its error is ``INSIDE``
+spacings and more): how often a number is rounded there depends on the order of the operations, and two roundings more
+than the reference's one make 1.7 of its error."""
 INSIDE = 256
 
 

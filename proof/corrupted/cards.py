@@ -1,27 +1,28 @@
 """Judge variants in a process whose peft is the one that PYTHONPATH names first: prints labels as JSON.
 
-python -m proof.corrupted.cards hra road ...
+python -m proof.corrupted.cards --checks forward,init hra road ...
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+from collections.abc import Sequence
 
 
-def main(names: list[str]) -> None:
+def main(names: Sequence[str], checks: Sequence[str]) -> None:
     """Per variant: label with the lock, without it, and without lock and closed form; and where its peft lies."""
     import peft
     import torch
 
-    from proof.ask import QUICK_CHECKS, WITHOUT_SUBJECT, Asked, cases_of
+    from proof.ask import WITHOUT_SUBJECT, Asked, cases_of
     from subjects.own.roster import ENTRIES
 
     torch.set_num_threads(1)
     told = {}
     for entry in (entry for entry in ENTRIES if entry.name in names):
         asked = Asked(entry)
-        for planned in cases_of(entry, (*QUICK_CHECKS, WITHOUT_SUBJECT)):
+        for planned in cases_of(entry, (*checks, WITHOUT_SUBJECT)):
             asked.ask(planned)
         closed = {case.reference for case in asked.findings if case.reference.startswith("closed:")}
         without = asked.judged(leaving_out={WITHOUT_SUBJECT})
@@ -36,4 +37,8 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--checks", type=lambda names: names.split(","), required=True)
+    parser.add_argument("names", nargs="+")
+    options = parser.parse_args()
+    main(options.names, options.checks)

@@ -11,11 +11,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from conformance.nouns.entry import ROOT
 from conformance.nouns.verdict import Label
+from proof.ask import QUICK_CHECKS
 from proof.corrupted.edits import COPIES, Corruption, corrupt
 from proof.pool import each
 
@@ -52,12 +54,14 @@ class Turned:
         return found
 
 
-def run(workers: int, copies: Sequence[Sequence[Corruption]] = COPIES) -> list[Turned]:
-    """Every corruption, one process per copy."""
-    return [row for rows in each(_one_copy, copies, workers) for row in rows]
+def run(
+    workers: int, copies: Sequence[Sequence[Corruption]] = COPIES, checks: Sequence[str] = QUICK_CHECKS
+) -> list[Turned]:
+    """Every corruption before these checks and the one of the lock, one process per copy."""
+    return [row for rows in each(partial(_one_copy, checks=checks), copies, workers) for row in rows]
 
 
-def _one_copy(corruptions: Sequence[Corruption]) -> list[Turned]:
+def _one_copy(corruptions: Sequence[Corruption], checks: Sequence[str]) -> list[Turned]:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "peft"
         spec = importlib.util.find_spec("peft")
@@ -66,14 +70,14 @@ def _one_copy(corruptions: Sequence[Corruption]) -> list[Turned]:
         shutil.copytree(Path(spec.origin).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
         for corruption in corruptions:
             corrupt(package, corruption)
-        told = _cards(Path(folder), [c.variant for c in corruptions])
+        told = _cards(Path(folder), [c.variant for c in corruptions], checks)
     return [_row(c, told[c.variant]) for c in corruptions]
 
 
-def _cards(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
+def _cards(folder: Path, names: list[str], checks: Sequence[str]) -> dict[str, dict[str, Any]]:
     path = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-m", "proof.corrupted.cards", *names],
+        [sys.executable, "-m", "proof.corrupted.cards", "--checks", ",".join(checks), *names],
         env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},
         cwd=ROOT,
         capture_output=True,

@@ -39,16 +39,19 @@ def sample(n: int, seed: int, of: Sequence[Mutant] | None = None) -> list[Mutant
     return everyone[:n]
 
 
-def controls(workers: int, chosen: Sequence[str] | None = None) -> dict[str, str]:
-    """Each file, or those chosen, loaded in the same way without a mistake -> the case that kills it: must be none."""
+def controls(workers: int, chosen: Sequence[str] | None = None, every: int = 1) -> dict[str, str]:
+    """Each file, or those chosen, loaded in the same way without a mistake -> the case that kills it: must be none.
+
+    ``every``: for a sample, one of so many probes of each check.
+    """
     asked = files() if chosen is None else chosen
-    return dict(zip(asked, each(_control, asked, workers)))
+    return dict(zip(asked, each(partial(_control, every=every), asked, workers)))
 
 
-def _control(file: str) -> str:
+def _control(file: str, every: int) -> str:
     """Of a file that several variants are made of, one of them: the others' own files have theirs."""
     with loaded(file, None) as classes:
-        return first_kill([entry_of(next(iter(classes)), classes)])
+        return first_kill([entry_of(next(iter(classes)), classes)], every)
 
 
 def share_killed(rows: Sequence[Tried]) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from conformance.nouns.entry import ROOT, Entry
 from conformance.planning.plan import Planned
-from proof.ask import QUICK_CHECKS, Asked, cases_of
+from proof.ask import QUICK_CHECKS, Asked, sample_of
 from proof.mutation.known import EQUIVALENT, GAP, KNOWN, NOT_ASKED
 from proof.mutation.mutants import SHARED, Mutant
 from subjects.own.entry import entry_for
@@ -104,13 +104,13 @@ def entry_of(name: str, classes: dict[str, type]) -> Entry:
     return entry_for(classes[name], like=like)
 
 
-def first_kill(entries: Sequence[Entry]) -> str:
+def first_kill(entries: Sequence[Entry], every: int = 1) -> str:
     """The id of the first case with which the judge calls one of the entries BUGGY; empty if there is none.
 
     The cases go round by round, one probe of each check of each entry, so that no check's many probes come before the
-    others' first; the slow check comes last of all.
+    others' first; the slow check comes last of all. ``every``: for a sample, one of so many probes of each check.
     """
-    waiting = deque(map(_rounds, entries))
+    waiting = deque(_rounds(entry, every) for entry in entries)
     while waiting:
         rounds = waiting.popleft()
         killer = next(rounds, None)
@@ -121,14 +121,14 @@ def first_kill(entries: Sequence[Entry]) -> str:
     return ""
 
 
-def _rounds(entry: Entry) -> Iterator[str]:
+def _rounds(entry: Entry, every: int) -> Iterator[str]:
     """After each round the case that killed the entry in it, or nothing.
 
     The closed form comes before the references it may witness against.
     """
     asked = Asked(entry)
     checks: dict[str, dict[str, list[Planned]]] = {}
-    for planned in cases_of(entry, (*QUICK_CHECKS, LAST)):
+    for planned in sample_of(entry, every, checks=(*QUICK_CHECKS, LAST)):
         checks.setdefault(planned.check.name, {}).setdefault(planned.probe.id, []).append(planned)
     late = checks.pop(LAST, {}).values()
     for probes in zip_longest(*(probes.values() for probes in checks.values()), fillvalue=()):

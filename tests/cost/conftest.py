@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -15,6 +18,14 @@ from subjects.own.roster import ENTRIES
 def one_thread() -> None:
     """Small tensors are slower on many threads, and this machine is shared."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def few_to_collect() -> Iterator[None]:
+    """Each count collects garbage first; without the tens of thousands of modules' objects that takes no second."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class Counts:

@@ -110,6 +110,7 @@ def test_a_check_is_registered_and_asks_nothing_yet(checkout: Path, group: str) 
     clean(checkout)
 
 
+@pytest.mark.slow
 def test_the_test_of_a_new_check_fails_until_it_is_filled_in(checkout: Path) -> None:
     """A check could stay empty without anybody noticing."""
     new_check("smoothness", "numbers", root=checkout)

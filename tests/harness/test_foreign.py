@@ -16,6 +16,7 @@ from torch import nn
 from conformance.foreign.conforms import conforms_to
 from conformance.foreign.entry import entry
 from conformance.foreign.preflight import preflight, problems
+from conformance.judging.judge import NEEDED
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Kind, Outcome
 from conformance.nouns.lifecycle import Lifecycle
@@ -27,6 +28,7 @@ from conformance.reporting import report
 from conformance.reporting.view import CardView
 from conformance.running.evidence import Evidence
 from conformance.running.run import run_case
+from refs.reference import Built
 from refs.registry import METHODS
 from refs.settings import Settings
 from refs.subject import shifted
@@ -66,7 +68,11 @@ def gate(kind: type[nn.Module]) -> Entry:
 
 
 def card(of: Entry) -> CardView:
-    """The whole audit of one entry."""
+    """The audit of one entry by what a verdict needs; of the many points of the check ``space``, the closed form's."""
+    assert of.method is not None
+    asked = (*NEEDED, "promises")
+    short = [replace(each, checks=asked) if isinstance(each, Built) else each for each in of.method.references]
+    of = replace(of, method=replace(of.method, references=tuple(short)))
     findings = {planned.case.id: run_case(planned) for planned in make_plan((of,))}
     (view,) = report.judged((of,), Evidence(findings), "mine:ENTRY")
     return view

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,15 +17,17 @@ from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.verdict import Label, Verdict
 from conformance.planning.plan import make_plan
 from conformance.reporting import report
-from conformance.running import evidence
+from conformance.running import children, evidence
 from conformance.running.collect import _arrived, through_pytest
 from conformance.running.evidence import Evidence
-from conformance.running.limits import GIVE_UP_AFTER, Deadline
+from conformance.running.limits import GIVE_UP_AFTER, START_SECONDS, Deadline
 from conformance.running.listen import stream_of
+from conformance.running.pytest_plugin import Gatherer, given_up_of
 from tests.harness import toys
 
 HERE = "tests.harness.toys"
-SECONDS = 10.0
+SECONDS = 5.0
+"""A case of these toys takes a hundredth of one."""
 
 
 def verdicts(entries: Sequence[Entry], found: Evidence) -> dict[str, Verdict]:
@@ -41,7 +46,7 @@ def test_a_case_that_never_answers_is_unproven_and_its_neighbours_are_measured(t
     ran = verdicts(toys.MANY, found)
     for name in ("segfault", "hanging", "skipping", "exiting"):
         assert ran[name].label is Label.UNPROVEN
-        assert [case for case, _ in ran[name].unproven] == [f"{name}/{toys.ODD_CASE}"]
+        assert [case for case, _ in ran[name].unproven] == [f"{name}/{toys.ODD_CASE}"], name
     labels = [ran[name].label for name in ("sound", "shifted", "unreferenced")]
     assert labels == [Label.CORRECT, Label.BUGGY, Label.UNPROVEN]
     assert [name for name, verdict in ran.items() if not shut({name: verdict})] == ["sound"]
@@ -107,15 +112,60 @@ def test_a_run_that_was_ended_before_it_had_a_plan(tmp_path: Path) -> None:
     assert _arrived(file, "n", Deadline(5)).broken == "the run reached its limit of 5 minutes before the first case"
 
 
-def test_a_run_ends_at_its_limit(tmp_path: Path) -> None:
+def test_a_run_ends_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A subject that hangs in every case would hold the run for as long as it has cases."""
+    quick = [p.case.id for p in make_plan((toys.QUICK,))]
+    waits: list[float] = []
+    start = children.start
+
+    def started(*arguments: Any, **more: Any) -> subprocess.Popen[str]:
+        """The time is over as soon as the quick cases are through, on however busy a machine."""
+        child = start(*arguments, **more)
+        real = child.wait
+
+        def wait(timeout: float | None = None) -> int:
+            if waits or timeout is None:
+                return real(timeout)
+            waits.append(timeout)
+            until = time.monotonic() + START_SECONDS
+            while time.monotonic() < until:
+                streams = [path.read_text() for path in tmp_path.glob("*.part")]
+                if any(text.count('"case"') >= len(quick) for text in streams):
+                    break
+                time.sleep(0.05)
+            raise subprocess.TimeoutExpired("pytest", timeout)
+
+        monkeypatch.setattr(child, "wait", wait)
+        return child
+
+    monkeypatch.setattr(children, "start", started)
     found = through_pytest(tmp_path / "e.jsonl", workers=1, entries=f"{HERE}:STUCK", limit=600, minutes=0.4)
-    planned = {p.case.id for p in make_plan(toys.STUCK)}
-    assert found.broken or set(found.findings) == planned
-    told = [f.got for f in found.findings.values() if f.outcome is Outcome.ERROR]
-    assert set(told) <= {"the run reached its limit of 0.4 minutes before this case"}
-    assert found.broken or told
+    assert waits == [pytest.approx(24, abs=1)]
+    assert found.broken == ""
+    plan = [p.case.id for p in make_plan(toys.STUCK)]
+    assert set(found.findings) == set(plan)
+    late = {case for case, f in found.findings.items() if f.outcome is Outcome.ERROR}
+    assert late == set(plan) - set(quick)
+    assert {found.findings[case].got for case in late} == {"the run reached its limit of 0.4 minutes before this case"}
     assert verdicts(toys.STUCK, found)["stuck"].label is Label.UNPROVEN
+
+
+def test_a_variant_that_lost_its_cases_is_given_up_in_every_worker(tmp_path: Path) -> None:
+    """It would cost a minute for each of its cases, or take the other variants' cases with it."""
+    file = tmp_path / "e.jsonl"
+    gathering = Gatherer(file, "n")
+    sound, stuck = (p.case.id for p in make_plan(toys.STUCK) if p.case.within == toys.ODD_CASE)
+    told = []
+    for _ in range(GIVE_UP_AFTER):
+        told.append(given_up_of(file))
+        for case in (stuck, sound):
+            report = pytest.TestReport(f"pytest_driver.py::{case}", ("", 0, ""), {}, "passed", None, "call")
+            if case == stuck:
+                report.outcome = "failed"  # as xdist says of a test in which its worker died
+            gathering.pytest_runtest_logreport(report)
+    assert [*told, given_up_of(file)] == [[]] * GIVE_UP_AFTER + [["stuck"]]
+    gathering.pytest_sessionfinish()
+    assert given_up_of(file) == []
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from proof.ask import QUICK_CHECKS
 from proof.corrupted.edits import COPIES, FIRST, Corruption, corrupt
 from proof.corrupted.run import run
 
@@ -43,9 +44,15 @@ def test_a_fragment_that_is_not_there_is_an_error(package: Path) -> None:
         corrupt(package, replace(FIRST[0], where="tuners/hra/layer.py::NoSuchClass.forward"))
 
 
-@pytest.mark.slow
-def test_a_sample_turns_the_cards() -> None:
+@pytest.mark.parametrize(
+    ("variants", "checks"),
+    [
+        pytest.param(["road"], ("forward",), id="one check"),
+        pytest.param(["hra", "lora"], QUICK_CHECKS, id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_a_sample_turns_the_cards(variants: list[str], checks: tuple[str, ...]) -> None:
     """A reference that changed under the suite would be taken for the one that was audited."""
-    rows = run(1, [[c for c in FIRST if c.variant in ("hra", "lora")]])
-    assert [r.variant for r in rows] == ["hra", "lora"]
+    rows = run(1, [[c for c in FIRST if c.variant in variants]], checks)
+    assert [r.variant for r in rows] == variants
     assert [problem for row in rows for problem in row.problems] == []

@@ -17,6 +17,8 @@ from proof.mutation.run import controls, sample
 from proof.mutation.trial import KILLED, TIMED_OUT, loaded, try_mutant
 
 SAMPLE = sample(24, seed=7)
+ORDINARY = SAMPLE[2:18]
+"""Those that the ordinary run tries; ``python -m proof`` tries all mutants."""
 
 
 def changed(source: str) -> set[tuple[str, str]]:
@@ -103,13 +105,18 @@ def test_the_real_modules_stay() -> None:
 
 
 @pytest.mark.parametrize("file", ["variants/lora.py", "variants/hra.py", "variants/antipasto_arrow.py"])
-def test_without_a_mistake_nothing_is_killed(file: str) -> None:
+@pytest.mark.parametrize("every", [12, pytest.param(1, marks=pytest.mark.slow)])
+def test_without_a_mistake_nothing_is_killed(file: str, every: int) -> None:
     """Everything would be killed by the way it is loaded, and the share would say nothing."""
     torch.set_num_threads(1)
-    assert controls(workers=1, chosen=[file]) == {file: ""}
+    assert controls(workers=1, chosen=[file], every=every) == {file: ""}
 
 
-@pytest.mark.parametrize("mutant", SAMPLE, ids=lambda m: f"{m.file}:{m.line} {m.operator}")
+@pytest.mark.parametrize(
+    "mutant",
+    [*ORDINARY, *(pytest.param(mutant, marks=pytest.mark.slow) for mutant in SAMPLE if mutant not in ORDINARY)],
+    ids=lambda m: f"{m.file}:{m.line} {m.operator}",
+)
 def test_a_sample_of_the_mutants(mutant: Mutant) -> None:
     """A mistake in a variant's own code would pass the whole audit."""
     torch.set_num_threads(1)
@@ -117,6 +124,7 @@ def test_a_sample_of_the_mutants(mutant: Mutant) -> None:
     assert tried.status in (KILLED, TIMED_OUT) or tried.reason, f"{tried.before} -> {tried.after}: alive, and unknown"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mutant",
     sample(4, seed=3, of=[m for m in mutants() if m.key in KNOWN]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from proof.ask import QUICK_CHECKS
 from proof.replay import HISTORY, run
 
 
@@ -19,10 +20,20 @@ def test_every_state_has_its_row() -> None:
     }
 
 
-@pytest.mark.parametrize(("state", "column"), [("third", "hra"), ("third", "antipasto"), ("fourth", "dora")])
-def test_a_sample_gets_the_verdict_it_deserves(state: str, column: str) -> None:
+SAMPLE = [("third", "hra"), ("third", "antipasto"), ("fourth", "dora")]
+
+
+@pytest.mark.parametrize(("state", "column"), SAMPLE)
+@pytest.mark.parametrize(
+    "checks",
+    [
+        pytest.param(("forward", "init", "gradients"), id="three checks"),
+        pytest.param(QUICK_CHECKS, id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_a_sample_gets_the_verdict_it_deserves(checks: tuple[str, ...], state: str, column: str) -> None:
     """The harness would repeat what the review got wrong: reversed reflections called CORRECT."""
     torch.set_num_threads(1)
-    rows = run(1, tuple(row for row in HISTORY if (row.state, row.column) == (state, column)))
+    rows = run(1, tuple(row for row in HISTORY if (row.state, row.column) == (state, column)), checks)
     assert rows
     assert all(row.as_wanted for row in rows), rows

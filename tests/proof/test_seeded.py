@@ -15,12 +15,14 @@ import torch
 
 from conformance.nouns.finding import Outcome
 from conformance.nouns.verdict import Label
-from proof.ask import ALL_CHECKS, Asked, cases_of, verdict_on
+from proof.ask import ALL_CHECKS, Asked, cases_of, sample_of, verdict_on
 from proof.seeded import faults, rewrites
 from proof.seeded.registry import FAULTS, REWRITES, SEEDED_FAULTS, Rewrite, Seeded, entry_of
 from subjects.own.roster import ENTRIES
 from variants.registry import VARIANTS
 
+EVERY = 16
+"""Of how many probes a correct rewrite is asked one in the ordinary run."""
 WRITTEN_ANEW = [shown for shown in REWRITES if not shown.name.endswith("InParts")]
 
 
@@ -48,8 +50,43 @@ def test_its_check_kills_it(seeded: Seeded) -> None:
 
 
 @pytest.mark.parametrize("rewriting", REWRITES, ids=lambda r: r.name)
+def test_a_sample_spares_a_correct_rewriting(rewriting: Rewrite) -> None:
+    """Correct code that does not look like ours, or like peft, would be called wrong.
+
+    The rewrites of one method are asked different probes; the slow test below asks each of them all.
+    """
+    asked = Asked(entry_of(rewriting))
+    for planned in sample_of(asked.entry, EVERY, _place(rewriting)):
+        asked.ask(planned)
+    verdict = asked.verdict
+    assert not verdict.buggy, verdict.buggy[0].finding.message()
+    agreed = {case.check for case, f in asked.findings.items() if f.outcome is Outcome.AGREE}
+    assert {"forward", "gradients", "space"} <= agreed
+
+
+def _place(rewriting: Rewrite) -> int:
+    """Its number among the rewrites of its method."""
+    return [r.name for r in REWRITES if r.like == rewriting.like].index(rewriting.name)
+
+
+@pytest.mark.parametrize("name", ["lora", "antipasto_rot"])
+def test_samples_cover_the_plan_and_miss_no_check(name: str) -> None:
+    """A case could be in no sample, a check in some only, or a reference be believed without its witness."""
+    entry = next(entry for entry in ENTRIES if entry.name == name)
+    whole = {planned.case for planned in cases_of(entry)}
+    samples = [{planned.case for planned in sample_of(entry, EVERY, offset)} for offset in range(EVERY)]
+    assert set.union(*samples) == whole
+    for sample in samples:
+        assert {case.check for case in sample} == {case.check for case in whole}
+        assert len(sample) < len(whole) / EVERY + 2 * len({(case.check, case.reference) for case in whole})
+        probes = {(case.check, case.probe) for case in sample}
+        assert {case for case in whole if (case.check, case.probe) in probes} == sample
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rewriting", REWRITES, ids=lambda r: r.name)
 def test_a_correct_rewriting_lives(rewriting: Rewrite) -> None:
-    """Correct code that does not look like ours, or like peft, would be called wrong."""
+    """Correct code that does not look like ours, or like peft, would be called worse than the variant it rewrites."""
     verdict = verdict_on(entry_of(rewriting))
     assert not verdict.buggy, verdict.buggy[0].finding.message()
     # A rewrite that is no adapter of the runtime is not asked what some variants declare a difference in.

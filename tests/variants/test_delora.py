@@ -190,7 +190,7 @@ def test_saved_and_restored(frozen_copies: bool, tmp_path: Path) -> None:
         ({"r": 0}, "at least 1"),
         ({"dropout": 1.0}, "probability"),
         ({"frozen_copies": "yes"}, "True or False"),
-        ({"alpha": 8.0}, "options among"),
+        ({"alpha": 8.0}, "got the option alpha; want one of targets, dtype, "),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:

@@ -167,7 +167,7 @@ def test_what_no_data_have_shown_is_refused() -> None:
         ({"rho": float("inf")}, "finite"),
         ({"whiten": 1}, "True or False"),
         ({"adjust_scaling": "yes"}, "True or False"),
-        ({"init": "gaussian"}, "options among"),
+        ({"init": "gaussian"}, "got the option init; want one of targets, dtype, "),
         ({"r": 0}, "at least 1"),
     ],
 )

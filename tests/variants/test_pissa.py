@@ -220,7 +220,7 @@ def test_peft_loads_a_randomised_start_as_something_else(tmp_path: Path) -> None
         ({"niter": True}, "rounds"),
         ({"niter": "4"}, "rounds"),
         ({"dropout": 1.0}, "probability"),
-        ({"init": "gaussian"}, "options among"),
+        ({"init": "gaussian"}, "got the option init; want one of targets, dtype, "),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:

@@ -94,7 +94,7 @@ def test_saved_and_restored(kind: str, tmp_path: Path) -> None:
         ({"group_size": 0}, "even integer"),
         ({"group_size": "64"}, "even integer"),
         ({"group_size": True}, "even integer"),
-        ({"r": 4}, "options among"),
+        ({"r": 4}, "got the option r; want one of targets, dtype, "),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:
