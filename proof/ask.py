@@ -20,7 +20,9 @@ SLOW = ("execution_modes", "quantised", "exchange")
 """These take longer than all others together; they are asked of what they claim, and where it is said."""
 LIMITS = "promises"
 """Asks for the limits that an entry declares: one that does not show makes UNPROVEN, and kills nothing."""
-ALL_CHECKS = tuple(check.name for check in CHECKS if check.name not in (WITHOUT_SUBJECT, LIMITS))
+OF_OTHERS = "recorded"
+"""Asked of somebody else's entries alone, beside numbers that they recorded."""
+ALL_CHECKS = tuple(check.name for check in CHECKS if check.name not in (WITHOUT_SUBJECT, LIMITS, OF_OTHERS))
 QUICK_CHECKS = tuple(name for name in ALL_CHECKS if name not in SLOW)
 
 

@@ -45,7 +45,7 @@ STATED = re.compile(
 """Formulas, limits, steps and bands that the text states, which nobody measured."""
 
 
-MEASURING = ("cost.md", "proof.md", "learning.md")
+MEASURING = ("cost.md", "proof.md", "learning.md", "distributed.md")
 """Reports of figures, and of code with numbers in it."""
 
 

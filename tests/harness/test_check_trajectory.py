@@ -31,7 +31,6 @@ ALONE = (
     trained.LoRALastBatchOnly,
     trained.LoRAFrozenByAnEvaluation,
     trained.LoRAFoldsWhenEvaluated,
-    trained.IA3RoundsItsGateBack,
 )
 
 

@@ -19,7 +19,6 @@ from variants.road import ROAD
 from variants.runtime.layers.kinds import sizes_of
 from variants.runtime.numerics.products import plus_product, thin_product
 from variants.runtime.spec import TensorSpec
-from variants.runtime.state import weight_of
 from variants.svd_family import Factors, MeanAbs, oriented, pooled, strongest, svd
 
 
@@ -50,8 +49,7 @@ class HRAKeepsTheBase(HRA):
         wide = self._wide(x)
         if self.config.side == "output" or x.dtype == wide:
             return super().change_output(layer, x, y)
-        W = weight_of(layer)
-        U, KW = self._kept((self.U,), lambda: self._through(W, wide), wide)
+        U, KW = self._kept((self.U,), lambda: self._through(layer, wide), wide)
         return plus_product(y, thin_product(x, U), KW, -1).to(y.dtype)
 
 
