@@ -83,13 +83,16 @@ def test_state_dict_comes_back(build: Any, assign: bool, name: str) -> None:
 def test_a_base_is_loaded_as_a_base(name: str, assign: bool) -> None:
     """Otherwise weights that are loaded into an adapted model would be taken for W_res."""
     model, other = Mlp(), Mlp()
-    state = copied(other.state_dict())
+    state, before = copied(other.state_dict()), copied(model.state_dict())
     attachment = attach(model, small_config(name))
+    taken = before["up.weight"] - model.up.weight.detach()
     answer = model.load_state_dict(state, assign=assign, strict=False)
     assert {key.partition(".adapter.")[1] for key in answer.missing_keys} == {".adapter."}
     fresh = attachment.layers["up"].residual(other.up.weight.detach())
     assert fresh is not None
     assert torch.equal(model.up.weight, fresh)
+    # The factors are the old ones, so the same part is taken out of the new weight.
+    torch.testing.assert_close(other.up.weight.detach() - model.up.weight.detach(), taken, rtol=0, atol=1e-6)
     detach(model)
     assert torch.equal(model(X), other(X))
     assert all(torch.equal(t, state[key]) for key, t in other.state_dict().items())
