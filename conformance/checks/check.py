@@ -13,6 +13,17 @@ from refs.reference import ClosedForm, Reference
 
 SMALL = Probe()
 WIDE = Probe(d_in=32, d_out=16, r=8, alpha=16.0, batch=(2, 3), seed=2)
+PLAIN = (
+    SMALL,
+    WIDE,
+    replace(SMALL, bias=False),
+    replace(SMALL, alpha=4.0),
+    replace(SMALL, r=2),
+    replace(SMALL, r=10, alpha=5.0),
+    replace(SMALL, batch=(2, 3)),
+    replace(SMALL, d_in=16, d_out=16),
+)
+"""Sizes, scales, biases and batches: the configurations in which any value is asked for at least."""
 DROPOUT = 0.3
 """Not 0.5, where dropping with p and keeping with p are the same."""
 NEXT_TO_NO_DROPOUT = 1e-15

@@ -95,7 +95,7 @@ class Asked:
         return Answer("\n\n".join(self._told(view, row) for row in rows), minor if name != LOCK else ())
 
     def _verdict(self, place: str) -> Answer:
-        """The label, as the card has it: it also sees deviations that do not show, and checks that nobody asked."""
+        """The label of the card, which also fails for a deviation that does not show and for a check without a case."""
         view = self._judged([p for planned in self.plan.values() for p in planned], place, needed(self.entry))
         if view.verdict.label in (Label.CORRECT, Label.PARTIAL):
             return Answer()

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from conformance.checks.check import SMALL, WIDE, with_options
+from conformance.checks.check import PLAIN, SMALL, WIDE, with_options
 from conformance.foreign.mapping import tensors_of
 from conformance.measuring.trial import Run, Trial, rounded, run
 from conformance.nouns.entry import Entry
@@ -60,14 +60,7 @@ def probes(entry: Entry) -> tuple[Probe, ...]:
     plain = (
         t0,
         replace(WIDE, state="t0"),
-        SMALL,
-        WIDE,
-        replace(SMALL, bias=False),
-        replace(SMALL, alpha=4.0),
-        replace(SMALL, r=2),
-        replace(SMALL, r=10, alpha=5.0),
-        replace(SMALL, d_in=16, d_out=16),
-        replace(SMALL, batch=(2, 3)),
+        *PLAIN,
         replace(SMALL, training=True),
         *with_options(entry, t0),
         *with_options(entry, SMALL),

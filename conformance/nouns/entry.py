@@ -35,8 +35,8 @@ class Entry:
     ``ranks`` does so with a model, for a method that gives each layer a rank of its own; ``starts`` with some of its
     layers, of which it gives the tensor that looks at data. ``refused`` are option sets,
     ``r`` among them, that must raise an error. ``lifecycle`` holds what else its users can do with it; ``promises``
-    says what the code promises beyond its formula. ``layers`` names the kinds of layers that it takes besides
-    torch's Linear: ``conv1d``, transformers' own.
+    says what the code promises beyond its formula. ``layers`` lists the layer types that it supports besides
+    ``nn.Linear``: ``conv1d`` is transformers' Conv1D.
     """
 
     name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from refs.settings import Settings
@@ -58,6 +58,10 @@ class Probe:
             *(name if value is True else f"{name}={value}" for name, value in self.point),
         ]
         return "-".join(parts)
+
+    def under(self, **options: Any) -> Self:
+        """The probe with these options, too; one that it has already takes the new value."""
+        return replace(self, options=tuple(sorted({**dict(self.options), **options}.items())))
 
     def plain(self) -> dict[str, Any]:
         """As plain data for JSON; ``of`` reads it."""

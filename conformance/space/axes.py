@@ -113,7 +113,7 @@ AXES: tuple[Axis, ...] = (
         "what happened before: a call, three optimiser steps, save and load, state_dict into another adapter on "
         "another base, merge and unmerge, merge, a write through .data",
     ),
-    Axis("layer", KINDS, "the layer: torch's Linear, or transformers' Conv1D, which stores W^T"),
+    Axis("layer", KINDS, "layer type: nn.Linear, or transformers' Conv1D, which stores W^T"),
     Axis(
         "calls",
         ("once", "twice", "accumulated", "again", "double"),
@@ -144,12 +144,12 @@ RULES: tuple[Rule, ...] = (
     Rule(
         ("dtype", "calls"),
         lambda dtype, calls: calls == "double" and dtype != EXACT,
-        "second derivatives are compared by the exact limit: how much rounding they may have, nobody says",
+        "second derivatives are compared in float64 only: elsewhere there is no limit for their rounding error",
     ),
     Rule(
         ("memory", "calls"),
         lambda memory, calls: calls == "double" and memory == "cotangent_expanded",
-        "gradients of equal rows are asked of the first derivative",
+        "a cotangent of equal rows is used with first derivatives only",
     ),
     Rule(
         ("dtype", "autocast"),
@@ -165,17 +165,17 @@ RULES: tuple[Rule, ...] = (
     Rule(
         ("layer", "memory"),
         lambda kind, memory: kind == "conv1d" and memory == "x_strided",
-        "Conv1D itself raises an error where the rows of its input are not one block",
+        "Conv1D itself raises an error for an input with these strides",
     ),
     Rule(
         ("life", "mode"),
         lambda life, mode: life == "folded" and mode not in GRADLESS,
-        "while it is merged, no tensor of the adapter takes part",
+        "while the adapter is merged, its tensors get no gradient",
     ),
     Rule(
         ("life", "dtype"),
         lambda life, dtype: life == "folded" and dtype != EXACT,
-        "a merged weight is rounded to the layer's dtype, another amount than a low-rank path: `merge` asks how much",
+        "a merged weight is rounded to the layer's dtype; the check `merge` compares it in lower precision",
     ),
     Rule(
         ("batch", "memory"),

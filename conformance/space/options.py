@@ -171,7 +171,7 @@ OPTIONS: dict[str, Options] = {
             Rule(
                 ("r", "calls"),
                 lambda r, calls: r == 1 and calls == "double",
-                "the derivative of a gradient that is rounding alone is rounding alone",
+                "the gradient is rounding error only, and so is its derivative",
             ),
         ),
         without=_NO_ALPHA,

@@ -59,7 +59,9 @@ def _without_a_life(entry: Entry) -> list[tuple[str, Any, str]]:
     gone: list[tuple[str, Any, str]] = [
         ("life", value, "the entry offers no function for it") for value, there in has.items() if not there
     ]
-    gone += [("layer", kind, "the entry does not speak of it") for kind in KINDS[1:] if kind not in entry.layers]
+    gone += [
+        ("layer", kind, "the entry does not list this layer type") for kind in KINDS[1:] if kind not in entry.layers
+    ]
     if life is None or life.steer is None:
         gone.append(("steer", True, "the entry offers no function for it"))
     return gone

@@ -6,18 +6,11 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from conformance.cost.measure import Counted, counted
 from conformance.cost.points import COUNTED
 from conformance.cost.subjects import contenders
 from subjects.own.roster import ENTRIES
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Small tensors are slower on many threads, and this machine is shared."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

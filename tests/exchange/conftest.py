@@ -15,7 +15,6 @@ from tests.exchange.peft_side import base_model
 def one_seed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Random weights are the same in every run, and peft looks nothing up."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield

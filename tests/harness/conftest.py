@@ -1,11 +1,10 @@
-"""What the tests of the harness start from: one thread, the toys' true findings, and runs that give them at once."""
+"""What the tests of the harness start from: the toys' true findings, and runs that give them at once."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import torch
 
 from conformance.nouns.finding import Case, Finding
 from conformance.planning.plan import make_plan
@@ -15,12 +14,6 @@ from conformance.running.run import run_case
 from tests.harness import toys
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Small tensors are slower on many threads, and this machine is shared."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def toy_plan() -> tuple[Case, ...]:
     """Every planned case of a sound toy and of a wrong one."""
@@ -28,7 +21,7 @@ def toy_plan() -> tuple[Case, ...]:
 
 
 @pytest.fixture(scope="session")
-def toy_findings(one_thread: None) -> dict[str, Finding]:
+def toy_findings() -> dict[str, Finding]:
     """What the checks say of a sound toy and of a wrong one."""
     findings = (run_case(planned) for planned in make_plan((toys.SOUND, toys.SHIFTED)))
     return {finding.case: finding for finding in findings}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,15 +19,6 @@ NAMES = tuple(entry.name for entry in ENTRIES)
 RUN = Run((3.0, 2.0), (3.0, 2.0), (3.0, 2.5))
 SEED = Seed(RUN, RUN, Run((3.0, 3.0), (3.0, 2.9), (3.0, 2.9)), (), (), True, True, 0.0)
 ROW = Row("lora", "Llama", 2e-4, "", (SEED, SEED))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small models run faster on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_every_variant_has_a_rate_with_a_source() -> None:

@@ -22,9 +22,8 @@ BY_NAME = {kind.name: kind for kind in KINDS}
 
 @pytest.fixture(autouse=True)
 def quiet_and_seeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """peft looks nothing up, and one thread."""
+    """peft looks nothing up."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         yield
 

@@ -7,7 +7,6 @@ import difflib
 import sys
 
 import pytest
-import torch
 
 from conformance.nouns.entry import ROOT
 from proof.mutation import operators
@@ -108,7 +107,6 @@ def test_the_real_modules_stay() -> None:
 @pytest.mark.parametrize("every", [12, pytest.param(1, marks=pytest.mark.slow)])
 def test_without_a_mistake_nothing_is_killed(file: str, every: int) -> None:
     """Everything would be killed by the way it is loaded, and the share would say nothing."""
-    torch.set_num_threads(1)
     assert controls(workers=1, chosen=[file], every=every) == {file: ""}
 
 
@@ -119,7 +117,6 @@ def test_without_a_mistake_nothing_is_killed(file: str, every: int) -> None:
 )
 def test_a_sample_of_the_mutants(mutant: Mutant) -> None:
     """A mistake in a variant's own code would pass the whole audit."""
-    torch.set_num_threads(1)
     tried = try_mutant(mutant)
     assert tried.status in (KILLED, TIMED_OUT) or tried.reason, f"{tried.before} -> {tried.after}: alive, and unknown"
 
@@ -132,7 +129,6 @@ def test_a_sample_of_the_mutants(mutant: Mutant) -> None:
 )
 def test_those_known_to_live_do(mutant: Mutant) -> None:
     """A mistake that the harness sees would be listed as one that it need not see."""
-    torch.set_num_threads(1)
     tried = try_mutant(mutant, again=True)
     assert not tried.killer
     assert tried.reason

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from proof.ask import QUICK_CHECKS
 from proof.replay import HISTORY, run
@@ -33,7 +32,6 @@ SAMPLE = [("third", "hra"), ("third", "antipasto"), ("fourth", "dora")]
 )
 def test_a_sample_gets_the_verdict_it_deserves(checks: tuple[str, ...], state: str, column: str) -> None:
     """The harness would repeat what the review got wrong: reversed reflections called CORRECT."""
-    torch.set_num_threads(1)
     rows = run(1, tuple(row for row in HISTORY if (row.state, row.column) == (state, column)), checks)
     assert rows
     assert all(row.as_wanted for row in rows), rows

@@ -6,12 +6,10 @@ import importlib
 import inspect
 import pkgutil
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 
 import pytest
-import torch
 
 from conformance.nouns.finding import Outcome
 from conformance.nouns.verdict import Label
@@ -24,15 +22,6 @@ from variants.registry import VARIANTS
 EVERY = 16
 """Of how many probes a correct rewrite is asked one in the ordinary run."""
 WRITTEN_ANEW = [shown for shown in REWRITES if not shown.name.endswith("InParts")]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Many small cases run faster on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("seeded", SEEDED_FAULTS, ids=lambda e: e.name)

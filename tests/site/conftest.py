@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from conformance.checks.registry import CHECKS
 from conformance.nouns.finding import Finding
@@ -35,7 +34,6 @@ PAST = (Revision("abc1234", "First", {"sound": "CORRECT"}), Revision("def5678", 
 @pytest.fixture(scope="session")
 def findings() -> dict[str, Finding]:
     """What the checks say of a sound toy and of a wrong one."""
-    torch.set_num_threads(1)
     return {f.case: f for f in map(run_case, make_plan((toys.SOUND, toys.SHIFTED)))}
 
 

@@ -11,7 +11,6 @@ import torch
 @pytest.fixture(autouse=True)
 def one_seed() -> Iterator[None]:
     """Random weights, initial values and inputs are the same in every run, in any order of the tests."""
-    torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield

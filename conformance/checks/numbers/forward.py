@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from conformance.checks.check import DROPOUT, SMALL, WIDE, with_dropout, with_options
+from conformance.checks.check import DROPOUT, PLAIN, SMALL, WIDE, with_dropout, with_options
 from conformance.checks.numbers.dropout import same_distribution
 from conformance.measuring.compare import Comparison, close, conclude, raised, same
 from conformance.measuring.conditioning import blamed
@@ -29,16 +29,9 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     specials = () if isinstance(reference, Transcribed) else entry.specials
     return (
         t0,
-        SMALL,
-        WIDE,
-        replace(SMALL, bias=False),
-        replace(SMALL, alpha=4.0),
-        replace(SMALL, r=2),
-        replace(SMALL, r=10, alpha=5.0),
+        *PLAIN,
         replace(SMALL, special="large-input"),
-        replace(SMALL, batch=(2, 3)),
         replace(SMALL, batch=(2, 1, 3)),
-        replace(SMALL, d_in=16, d_out=16),
         replace(SMALL, batch=(1,)),
         replace(SMALL, batch=()),
         replace(SMALL, batch=(0, 3)),

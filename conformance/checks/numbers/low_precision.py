@@ -26,6 +26,8 @@ STEP = 1e-3
 """One step of this size per number against the gradient's sign: what Adam's first step is at lr = 1e-3."""
 
 ROWS = (64,)
+"""The batch where an error is averaged over many numbers."""
+"""Enough rows for a root mean square of an error to say something."""
 
 NOT_FINITE = "gradient not finite"
 
@@ -42,8 +44,8 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 
 def _asked(entry: Entry) -> tuple[Probe, ...]:
     low = tuple(replace(SMALL, dtype=dtype, adapter=None) for dtype in ("bfloat16", "float16"))
-    more = tuple(probe for p in low for probe in (replace(p, batch=(4, 16)), replace(p, training=True, batch=(64,))))
-    plain = replace(SMALL, dtype="bfloat16", adapter=None, batch=(64,))
+    more = tuple(probe for p in low for probe in (replace(p, batch=(4, 16)), replace(p, training=True, batch=ROWS)))
+    plain = replace(SMALL, dtype="bfloat16", adapter=None, batch=ROWS)
     more += with_options(entry, plain)
     more += tuple(replace(plain, special=special) for special in entry.specials)
     if entry.has_dropout:  # which takes another way, and drops nothing here
@@ -58,7 +60,7 @@ def _asked(entry: Entry) -> tuple[Probe, ...]:
         )
         for adapter in adapters
         for state in ("t0", "perturbed")
-        for probe in (replace(WIDE, batch=(64,)), replace(SMALL, bias=False, batch=(64,)))
+        for probe in (replace(WIDE, batch=ROWS), replace(SMALL, bias=False, batch=ROWS))
     )
 
 

@@ -27,18 +27,15 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if not isinstance(reference, ClosedForm) or not entry.has_dropout:
         return ()
     plain = replace(SMALL, training=True, batch=(REPEATS, SMALL.d_in))
-    return tuple(
-        replace(each, options=tuple(sorted({**dict(each.options), "dropout": DROPOUT}.items())))
-        for each in (plain, *with_options(entry, plain))
-    )
+    return tuple(each.under(dropout=DROPOUT) for each in (plain, *with_options(entry, plain)))
 
 
 def run(trial: Trial) -> Finding:
-    """Feed rows with one number each. An update of x that drops it is the base's output; one that keeps it is
+    """Each row of the input has a single number that is not zero. If dropout drops it, the output is the base's; else
 
         y = W x + b + (W' - W) x / (1 - p)
 
-    with W' from the closed form, and nothing is in between. What flows back to that number follows the same mask.
+    with W' from the closed form. Any other output is wrong. The gradient of that number must follow the same mask.
     """
     form = trial.reference
     assert isinstance(form, ClosedForm)

@@ -23,7 +23,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if not isinstance(reference, ClosedForm) or "steering" not in entry.invariants:
         return ()
     asked = (SMALL, WIDE, replace(SMALL, bias=False), *with_options(entry, SMALL))
-    off = tuple(_with(probe, coeff=0.0) for probe in asked)
+    off = tuple(probe.under(coeff=0.0) for probe in asked)
     if "rotation" not in entry.invariants:
         return off
     turned = tuple(replace(probe, special=TURNED) for probe in asked if _turns_one_side(probe))
@@ -44,7 +44,7 @@ def run(trial: Trial) -> Finding:
 def _opposite_turns(trial: Trial) -> Finding:
     """With S untouched, M = R^T or S R S^-1; one turn after the opposite one gives the identity back."""
     coeff = trial.probe.settings.option("coeff", 1.0)
-    there, back = (replace(trial, probe=_with(trial.probe, coeff=c)) for c in (coeff, -coeff))
+    there, back = (replace(trial, probe=trial.probe.under(coeff=c)) for c in (coeff, -coeff))
     values = there.state(there.subject())
     if "delta" in values:
         values["delta"] = torch.zeros_like(values["delta"])
@@ -64,10 +64,6 @@ def _opposite_turns(trial: Trial) -> Finding:
             close(one @ one.T, identity, "R R^T", scale=scale),
         ],
     )
-
-
-def _with(probe: Probe, **options: object) -> Probe:
-    return replace(probe, options=tuple(sorted({**dict(probe.options), **options}.items())))
 
 
 def _turns_one_side(probe: Probe) -> bool:

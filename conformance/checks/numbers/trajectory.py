@@ -44,7 +44,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     moved = with_options(entry, replace(exact, state="perturbed", special="adamw"))
     # What chooses the start from data changes nothing about how it trains.
     options = tuple(probe for probe in moved if "calibration" not in dict(probe.options))
-    # A formula in float64 has no spread of its own in bfloat16 to stand beside.
+    # In bfloat16 the limit is the spread of the reference over seeds. A float64 formula has no such spread.
     return (*asked, *options, low) if isinstance(reference, Built) else (*asked, *options)
 
 

@@ -82,7 +82,7 @@ def call(subject: Subject, x: Tensor, *, keyword: bool = False) -> Tensor:
     """
     layer = subject.base
     if keyword and (layer._forward_hooks or layer._forward_pre_hooks):
-        name = next(iter(inspect.signature(type(layer).forward).parameters.keys() - {"self"}))
+        name = list(inspect.signature(type(layer).forward).parameters)[1]  # the one after self
         y: Tensor = layer(**{name: x})
         return y
     return subject(x)
@@ -116,16 +116,23 @@ def answers(
 
 
 def _back(outputs: list[Tensor], cotangents: list[Tensor], *, retain: bool = False) -> None:
-    live = [(y, c.reshape(y.shape).to(y.dtype)) for y, c in zip(outputs, cotangents) if y.requires_grad]
-    if live:
-        torch.autograd.backward([y for y, _ in live], [c for _, c in live], retain_graph=retain)
+    ys, cs = _live(outputs, cotangents)
+    if ys:
+        torch.autograd.backward(ys, cs, retain_graph=retain)
+
+
+def _live(outputs: list[Tensor], cotangents: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """The outputs that a backward can start from, with their cotangents in shape and dtype."""
+    ys = [y for y in outputs if y.requires_grad]
+    cs = [c.reshape(y.shape).to(y.dtype) for y, c in zip(outputs, cotangents) if y.requires_grad]
+    return ys, cs
 
 
 def _second(subject: Subject, outputs: list[Tensor], cotangents: list[Tensor], inputs: list[Tensor]) -> None:
     """The gradients of a norm of all gradients, as a gradient penalty has them."""
-    live = [(y, c.reshape(y.shape).to(y.dtype)) for y, c in zip(outputs, cotangents) if y.requires_grad]
+    ys, cs = _live(outputs, cotangents)
     of = [*inputs, *subject.leaves().values()]
-    first = torch.autograd.grad([y for y, _ in live], of, [c for _, c in live], create_graph=True, allow_unused=True)
+    first = torch.autograd.grad(ys, of, cs, create_graph=True, allow_unused=True)
     # Those of the inputs are weighed: of a rotation, the plain norm of the gradient knows nothing.
     of_inputs = [
         g * torch.linspace(0.5, 1.5, g.shape[-1], dtype=g.dtype) for g in first[: len(inputs)] if g is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -44,12 +45,8 @@ def brought_up(trial: Trial) -> Subject:
         elif life == "reloaded":
             subject = _through_a_state(trial, subject)
         elif life == "merged":
-            lifecycle = trial.entry.lifecycle
-            assert lifecycle is not None
-            assert lifecycle.merge is not None
-            assert lifecycle.unmerge is not None
-            lifecycle.merge(subject)
-            lifecycle.unmerge(subject)
+            with merged(trial, subject):
+                pass
         _steer(trial, subject)
         subject.train(trial.probe.training)
         return subject
@@ -158,15 +155,16 @@ def _through_a_state(trial: Trial, subject: Subject) -> Subject:
     return other
 
 
-def fold(trial: Trial, subject: Subject, *, back: bool = False) -> None:
-    """Merge it before the calls of a point that asks the merged layer, and unmerge it afterwards."""
+@contextmanager
+def merged(trial: Trial, subject: Subject) -> Iterator[None]:
+    """Inside, the adapter is merged into the layer."""
     lifecycle = trial.entry.lifecycle
-    if mark(trial, "life") == "folded" and lifecycle is not None and lifecycle.merge is not None:
-        if back:
-            assert lifecycle.unmerge is not None
-            lifecycle.unmerge(subject)
-        else:
-            lifecycle.merge(subject)
+    assert lifecycle is not None
+    assert lifecycle.merge is not None
+    assert lifecycle.unmerge is not None
+    lifecycle.merge(subject)
+    yield
+    lifecycle.unmerge(subject)
 
 
 def draws_anew(trial: Trial) -> Comparison:

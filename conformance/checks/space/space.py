@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from conformance.checks.numbers.dropout import same_distribution
 from conformance.checks.space.calling import Answers, answers, as_doubles, gradients, inputs, mark, of_the_form
-from conformance.checks.space.lives import brought_up, draws_anew, fold, left_behind, stored
+from conformance.checks.space.lives import brought_up, draws_anew, left_behind, merged, stored
 from conformance.measuring.compare import Comparison, close, conclude, holds, no_less_exact, raised, same
 from conformance.measuring.conditioning import blamed, signs
 from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject, rounded
@@ -71,11 +72,9 @@ def _known(trial: Trial, values: dict[str, Tensor]) -> dict[str, Tensor]:
 def _compared(trial: Trial, subject: Subject, values: Mapping[str, Tensor]) -> Iterator[Comparison]:
     pairs = inputs(trial)
     copies = [(x.clone(), c.clone()) for x, c in pairs]
-    with asking_the_subject():
-        fold(trial, subject)
+    with asking_the_subject(), merged(trial, subject) if mark(trial, "life") == "folded" else nullcontext():
         got = answers(trial, subject, pairs, own=True)
         state = torch.get_rng_state()
-        fold(trial, subject, back=True)
     for (x, c), (x0, c0) in zip(pairs, copies):
         yield _untouched(x, x0, "the caller's x after the calls")
         yield _untouched(c, c0, "the cotangent after the backward")

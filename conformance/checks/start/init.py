@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -105,18 +105,9 @@ def run(trial: Trial) -> Finding:
         else:
             comparisons.append(close(got, want, f"{name} at t=0", scale=scale))
     comparisons += jointly({n: pair[0] for n, pair in drawn.items()}, {n: pair[1] for n, pair in drawn.items()})
-    with asking_the_subject():
-        gap, limit = from_identity(trial)
-    own = gap <= limit
     theirs = is_identity(trial, of_reference=True) if form is None else _is_identity_of(trial, form)
-    comparisons.append(
-        replace(
-            holds(own or not theirs, "identity at t=0", f"identity: {own}", f"identity: {theirs}"),
-            error=0.0 if own or not theirs else gap,
-            limit=0.0 if own or not theirs else limit,
-            exact=trial.entry.promises.float64 is Float64.EXACT,
-        )
-    )
+    own, identity = _identity(trial, theirs, "identity at t=0")
+    comparisons.append(replace(identity, exact=trial.entry.promises.float64 is Float64.EXACT))
     comparisons += _identity_under_dropout(trial)
     facts = InitFacts(tuple(InitialValue(*item) for item in kinds.items()), own, theirs)
     return conclude(trial.case, comparisons, facts=facts)
@@ -144,7 +135,7 @@ def _moves(trial: Trial) -> dict[str, float]:
 
 def _initial(trial: Trial, subject: Subject) -> dict[str, Tensor]:
     values = subject.values()
-    return sign_free(trial, {**values, RESIDUAL: subject.base.weight.detach()}, tuple(values))
+    return sign_free(trial, {**values, RESIDUAL: subject.base.weight.detach()}, values)
 
 
 def _draws(trial: Trial, seeds: range) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
@@ -164,7 +155,7 @@ def _numpy_draws(trial: Trial, form: ClosedForm, seeds: range) -> list[dict[str,
     for n in seeds:
         drawn = form.draw(np.random.default_rng([trial.probe.seed, 7, n]), W, trial.probe.settings)
         values = {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in drawn.items()}
-        made.append(sign_free(trial, values, tuple(values)))
+        made.append(sign_free(trial, values))
     return made
 
 
@@ -178,11 +169,11 @@ def _is_identity_of(trial: Trial, form: ClosedForm) -> bool:
     return bool(np.abs(weight - W).max() <= ROUNDED_K * torch.finfo(torch.float32).eps * np.abs(W).max())
 
 
-def sign_free(trial: Trial, values: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
-    """The initial tensors, in terms that do not depend on the signs a decomposition happens to return."""
+def sign_free(trial: Trial, values: Mapping[str, Tensor], names: Iterable[str] | None = None) -> dict[str, Tensor]:
+    """The initial tensors (all, or those named), in terms that do not depend on the signs of a decomposition."""
     method = trial.entry.method
     if method is None or method.sign_free is None:
-        return {name: values[name] for name in names}
+        return {name: values[name] for name in (values if names is None else names)}
     return method.sign_free(values, trial.probe.settings)
 
 
@@ -191,11 +182,20 @@ def _against_closed(trial: Trial, form: ClosedForm, mine: dict[str, Tensor]) -> 
     assert form.start is not None
     started = form.start(trial.layer("float64").weight.detach().numpy(), trial.probe.settings)
     values = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in started.items()}
-    wanted = sign_free(trial, values, tuple(values))
+    wanted = sign_free(trial, values)
     return [
         close(mine[name].double().float(), want.float(), f"{name} at t=0") if name in mine else same(None, name, name)
         for name, want in wanted.items()
     ]
+
+
+def _identity(trial: Trial, theirs: bool, what: str) -> tuple[bool, Comparison]:
+    """Whether the fresh subject is the identity, and the statement that it is wherever the reference is."""
+    with asking_the_subject():
+        gap, limit = from_identity(trial)
+    own = gap <= limit
+    stated = holds(own or not theirs, what, f"identity: {own}", f"identity: {theirs}")
+    return own, stated if stated.agrees else replace(stated, error=gap, limit=limit)
 
 
 def _identity_under_dropout(trial: Trial) -> list[Comparison]:
@@ -203,20 +203,10 @@ def _identity_under_dropout(trial: Trial) -> list[Comparison]:
     p = trial.probe
     if not trial.entry.has_dropout or isinstance(trial.reference, ClosedForm) or p.dtype != "float32":
         return []
-    options = tuple(sorted({**dict(p.options), "dropout": DROPOUT}.items()))
-    drops = replace(trial, probe=replace(p, training=True, options=options))
+    drops = replace(trial, probe=replace(p, training=True).under(dropout=DROPOUT))
     if not trial.reference.covers(drops.probe.settings) or not is_identity(drops, of_reference=True):
         return []
-    with asking_the_subject():
-        gap, limit = from_identity(drops)
-    own = gap <= limit
-    return [
-        replace(
-            holds(own, "identity at t=0 under dropout", f"identity: {own}", "identity: True"),
-            error=0.0 if own else gap,
-            limit=0.0 if own else limit,
-        )
-    ]
+    return [_identity(drops, True, "identity at t=0 under dropout")[1]]
 
 
 def is_identity(trial: Trial, *, of_reference: bool = False) -> bool:

@@ -27,10 +27,10 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if not (isinstance(reference, ClosedForm) and entry.method is not None and entry.method.replaces_weight):
         return ()
     # Where a start is not the identity by design, steering by nothing is.
-    still = (("coeff", 0.0),) if "steering" in entry.invariants else ()
+    still = {"coeff": 0.0} if "steering" in entry.invariants else {}
     fresh = replace(WIDE, state="t0", dtype="float32", adapter=None)
     return tuple(
-        replace(probe, options=tuple(sorted({**dict(probe.options), **dict(still)}.items())))
+        probe.under(**still)
         for probe in (
             fresh,
             replace(SMALL, state="t0", dtype="float32", adapter=None),

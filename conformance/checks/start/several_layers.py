@@ -49,8 +49,8 @@ def _compared(trial: Trial) -> Iterator[Comparison]:
     addresses = [tensor.data_ptr() for each in made for tensor in each.values()]
     yield same(len(set(addresses)), len(addresses), "tensors of several layers in memory of their own")
     tensors = [{name: t.detach() for name, t in each.items() if name in alone[0]} for each in made]
-    together = [_terms(trial, {**each, RESIDUAL: layer.weight.detach()}) for each, layer in zip(tensors, layers)]
-    by_itself, redrawn = ([_terms(trial, each) for each in starts] for starts in (alone, again))
+    together = [sign_free(trial, {**each, RESIDUAL: layer.weight.detach()}) for each, layer in zip(tensors, layers)]
+    by_itself, redrawn = ([sign_free(trial, each) for each in starts] for starts in (alone, again))
     for name, start in together[0].items():
         starts = [each[name] for each in together]
         if not start.is_floating_point():
@@ -61,10 +61,6 @@ def _compared(trial: Trial) -> Iterator[Comparison]:
         else:
             for got, want in zip(starts, by_itself):
                 yield close(got.double(), want[name].double(), f"{name} of several layers at t=0")
-
-
-def _terms(trial: Trial, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    return sign_free(trial, values, tuple(values))
 
 
 def _layers(trial: Trial) -> tuple[nn.Linear, ...]:

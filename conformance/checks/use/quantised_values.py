@@ -58,10 +58,9 @@ def _left(trial: Trial, fresh: Mapping[str, Tensor]) -> Tensor:
     W, form = dequantised(made(trial)), _form(trial)
     assert form is not None
     still = {"coeff": 0.0} if "steering" in trial.entry.invariants else {}
-    options = tuple(sorted({**dict(trial.probe.options), **still}.items()))
     nothing = 0 * W.numpy()
     tensors = {name: value.numpy() for name, value in fresh.items()}
-    part, _ = form.effective(tensors, nothing, nothing[:, 0], replace(trial.probe, options=options).settings)
+    part, _ = form.effective(tensors, nothing, nothing[:, 0], trial.probe.under(**still).settings)
     return W - torch.from_numpy(part)
 
 
