@@ -46,11 +46,9 @@ def ruling(asked: Planned, finding: Finding, verdict: Verdict) -> tuple[str, boo
             return f"the subject ({case.variant}) is at fault: the difference is not declared", False
     for decided in verdict.reference_faults:
         if decided.case == case:
-            text, where = reference_fault(finding)
-            return (
-                f"the reference ({case.reference}) is not to be trusted here: {text}{f' ({where})' if where else ''}",
-                True,
-            )
+            text, differing = reference_fault(finding)
+            told = f"{text} ({', '.join(differing)})" if differing else text
+            return f"the reference ({case.reference}) is not to be trusted here: {told}", True
     for deviation, cases in verdict.declared:
         if case.id in cases:
             return f"nobody is at fault: declared: {deviation.what} ({deviation.why}; {deviation.link})", True

@@ -46,20 +46,20 @@ def counted(n: int, text: str) -> str:
     return text if n == 1 else f"({n} cases) {text}"
 
 
-Seen = tuple[Severity, str, str, str, tuple[str, ...]]
-"""Severity, text, what differs (or nothing), case, and what else differs in it."""
+Seen = tuple[Severity, str, tuple[str, ...], str, tuple[str, ...]]
+"""Severity, text, all that differs (where the text does not say), case, and what else differs in it."""
 
 
 def rows(
     verdict: Verdict, planned: Iterable[Case], subject_location: str, location_of: Callable[[str], str]
 ) -> tuple[Row, ...]:
     """The findings worth acting on, worst first. ``location_of`` gives ``file:line`` of the reference of a case."""
-    groups: dict[tuple[Severity, str, str], list[tuple[str, str, tuple[str, ...]]]] = {}
+    groups: dict[tuple[Severity, str, str], list[tuple[tuple[str, ...], str, tuple[str, ...]]]] = {}
     for severity, text, what, case, others in _seen(verdict, tuple(planned)):
         groups.setdefault((severity, text, location_of(case)), []).append((what, case, others))
     made = []
     for (severity, text, location), members in groups.items():
-        whats = sorted({what for what, _, _ in members if what})
+        whats = sorted({name for names, _, _ in members for name in names})
         told = f"{text}; it shows in: {', '.join(whats)}" if whats else text
         also = tuple(dict.fromkeys(name for _, _, others in members for name in others))
         told += f"; also differ: {', '.join(also)}" if also else ""
@@ -71,15 +71,15 @@ def rows(
 def _seen(verdict: Verdict, planned: tuple[Case, ...]) -> Iterable[Seen]:
     for decided in sorted(verdict.buggy, key=lambda d: d.case.id):
         found = decided.finding
-        yield found.severity, describe(found), "", decided.case.id, found.others
+        yield found.severity, describe(found), (), decided.case.id, found.others
     for decided in sorted(verdict.minor, key=lambda d: d.case.id):
         found = decided.finding
-        yield Severity.NICE_TO_HAVE, f"{found.kind}: {describe(found)}", "", decided.case.id, found.others
+        yield Severity.NICE_TO_HAVE, f"{found.kind}: {describe(found)}", (), decided.case.id, found.others
     differs = {decided.case.check for decided in verdict.buggy}
     for missing, why in verdict.unproven:
         if missing in differs:  # said already: no case of this check agreed
             continue
-        yield Severity.MUST_FIX, f"unproven: {why}", "", missing, ()
+        yield Severity.MUST_FIX, f"unproven: {why}", (), missing, ()
     for decided in verdict.reference_faults:
         text, what = reference_fault(decided.finding)
         yield Severity.NICE_TO_HAVE, text, what, decided.case.id, ()
@@ -89,10 +89,10 @@ def _seen(verdict: Verdict, planned: tuple[Case, ...]) -> Iterable[Seen]:
             continue
         if isinstance(finding.facts, LinkFacts) and finding.facts.author is Pinned.NO_COMMIT:
             text = "no commit of the authors' code is recorded, so that link is not pinned"
-            yield Severity.NICE_TO_HAVE, text, "", case.id, ()
+            yield Severity.NICE_TO_HAVE, text, (), case.id, ()
         if finding.nans:
             text = "NaN on both sides at the same place: those numbers were not compared"
-            yield Severity.NICE_TO_HAVE, text, "", case.id, ()
+            yield Severity.NICE_TO_HAVE, text, (), case.id, ()
 
 
 def describe(finding: Finding) -> str:
@@ -106,17 +106,20 @@ def describe(finding: Finding) -> str:
     return f"{finding.what}: got {finding.got}, want {finding.want}"
 
 
-def reference_fault(finding: Finding) -> tuple[str, str]:
-    """What is wrong with the reference, and what differs for that reason if the text does not say."""
+def reference_fault(finding: Finding) -> tuple[str, tuple[str, ...]]:
+    """What is wrong with the reference, and all that differs for that reason if the text does not say.
+
+    All of it, and not the worst: where the reference is ill-conditioned, another machine finds another one the worst.
+    """
     if finding.at_fault:
-        return f"the reference is at fault: {finding.at_fault}", ""
+        return f"the reference is at fault: {finding.at_fault}", ()
     if finding.fault is Fault.REFERENCE:
         text = "ill-conditioned here, not compared: the reference gives NaN, or its result jumps when its tensors move "
-        return text + "by a few roundings", finding.what
+        return text + "by a few roundings", tuple(dict.fromkeys(thing.name for thing in finding.differing))
     text = "the reference is at fault, the closed form agrees with the variant: "
     if finding.numeric:
-        return text + f"{finding.what} of the reference is off by more than the limit (figures: run the command)", ""
-    return text + f"{finding.what}: the variant gives {finding.got}, the reference {finding.want}", ""
+        return text + f"{finding.what} of the reference is off by more than the limit (figures: run the command)", ()
+    return text + f"{finding.what}: the variant gives {finding.got}, the reference {finding.want}", ()
 
 
 @dataclass(frozen=True)

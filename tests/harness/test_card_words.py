@@ -120,7 +120,7 @@ def test_findings_in_words() -> None:
     assert "1.0001" not in describe(differ(WIDE, numeric=True, got="1.0001"))
     text, what = reference_fault(differ(WIDE, fault=Fault.REFERENCE))
     assert text.startswith("ill-conditioned here, not compared: ")
-    assert what == "output"
+    assert what == ("output",)
     assert "the variant gives 1, the reference 2" in reference_fault(differ(WIDE))[0]
 
 
