@@ -10,11 +10,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from machines import audit, copies, table
-from machines.audit import AUDIT, TESTS, WITNESSES, Tree
+from machines import audit, copies, kept, table
+from machines.audit import AUDIT, TESTS, WITNESSES, Result, Tree
 from machines.registry import EXCEPTIONS, MACHINES, choose
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = Path("reports") / "machines.md"
 
 
 def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT, command: Sequence[str] = ()) -> int:
@@ -32,7 +33,9 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT, command: 
         tree = Tree.at(root, options.at)
         if options.at == "HEAD" and (count := copies.uncommitted(root)):
             print(f"{count} uncommitted changes are in no copy: HEAD is audited", file=sys.stderr)
-        results = []
+        results: list[Result] = []
+        rows: list[Result] = []
+        where = _where()
         what = command or (TESTS if options.tests else AUDIT)
         for machine in chosen:
             start = time.perf_counter()
@@ -42,15 +45,21 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT, command: 
             )
             print(f"{machine.name:20} {result}   [{time.perf_counter() - start:.0f} s]", flush=True)
             results.append(result)
+            run = {"commit": tree.commit, "computer": where, "command": " ".join(what[1:])}
+            rows = kept.merged(out / "results.json", [result], MACHINES, **run)
     except (ValueError, OSError) as error:
         print(f"machines: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("machines: interrupted; no table was written", file=sys.stderr)
+        print(
+            "machines: interrupted; no table was written. The next run on this commit adds to the rows that ended",
+            file=sys.stderr,
+        )
         return 130
+    text = table.render(rows, where=where, commit=tree.commit, machines=MACHINES)
     path = root / options.out / "machines.md"
-    text = table.render(results, where=_where(), commit=tree.commit, machines=MACHINES)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    for target in (path, root / PAGE) if options.record else (path,):
+        target.write_text(text, encoding="utf-8", newline="\n")
     for name in table.needless(results, EXCEPTIONS):
         print(f"the exception for {name} is not needed here: it rendered the same bytes", file=sys.stderr)
     print(f"{table.summary(results)} Table: {path}")
@@ -76,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="name the machines and what they emulate")
     parser.add_argument("--short", action="store_true", help="only the machines that have ever told something apart")
     parser.add_argument("--tests", action="store_true", help="run the tests that compare floats instead of the audit")
+    parser.add_argument("--record", action="store_true", help=f"write the table to {PAGE.as_posix()}, too")
     parser.add_argument("--limit", type=float, default=1800.0, metavar="SECONDS", help="of one machine (default 1800)")
     parser.add_argument("--at", metavar="REV", default="HEAD", help="git revision to audit (default HEAD)")
     parser.add_argument(

@@ -17,6 +17,7 @@ from machines.cli import main
 from machines.machine import Allowed, Machine
 from machines.registry import EXCEPTIONS, MACHINES, SHORT, choose
 from machines.witnesses import WITNESSES
+from tests.machines.conftest import git
 
 NAMES = [machine.name for machine in MACHINES]
 
@@ -48,6 +49,27 @@ def test_the_table_names_what_ran_what_differs_and_what_was_not_asked(
     assert "Not asked for: idle." in texts[0]
     assert capsys.readouterr().out.count("turned ") == 2
     assert (root / ".conformance" / "machines" / "turned.diff").is_file()
+
+
+def test_rows_run_one_at_a_time_make_one_table_of_one_commit(
+    root: Path, toy: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole table would need hours in one piece, or would mix what was seen on two commits."""
+    monkeypatch.setattr(registry, "MACHINES", _toys())
+    monkeypatch.setattr("machines.cli.MACHINES", _toys())
+    page, table_file = root / cli.PAGE, root / ".conformance" / "machines.md"
+    assert main(["turned"], root=root, command=toy) == 1
+    assert main(["plain", "--record"], root=root, command=toy) == 0
+    assert page.read_text(encoding="utf-8") == table_file.read_text(encoding="utf-8")
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if "| a toy |" in line]
+    assert rows == ["| plain | a toy | same bytes |", "| turned | a toy | 1 file differs: two.md |"]
+    (root / ".conformance" / "machines" / "results.json").write_text("{", encoding="utf-8")  # cut off: counts as none
+    assert main(["turned"], root=root, command=toy) == 1
+    assert "| plain |" not in table_file.read_text(encoding="utf-8")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "Go on")
+    main(["plain"], root=root, command=toy)
+    assert "| turned |" not in table_file.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
