@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT, command: 
         return 2
     except KeyboardInterrupt:
         print(
-            "machines: interrupted; no table was written. The next run on this commit adds to the rows that ended",
+            "machines: interrupted; no table was written, but the rows that ended are kept",
             file=sys.stderr,
         )
         return 130
