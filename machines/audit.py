@@ -144,10 +144,10 @@ def _look(machine: Machine, place: Place) -> None:
     where = _asked(place, "-c", "import importlib.util as u; print(u.find_spec('conformance').origin)")
     if not Path(where).resolve().is_relative_to(place.checkout):
         raise CannotRun(f"conformance would be imported from {where}, not from the copy")
-    if machine.witness:
-        got = _asked(place, "-P", str(WITNESSES), machine.witness)
-        if got != machine.want:
-            raise CannotRun(f"the emulation does not take here: {machine.witness} is {got!r}, want {machine.want!r}")
+    for witness, want in machine.witnesses:
+        got = _asked(place, "-P", str(WITNESSES), witness)
+        if got != want:
+            raise CannotRun(f"the emulation does not take here: {witness} is {got!r}, want {want!r}")
     for path in place.scratch.glob("trace/*"):
         path.unlink()
 

@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT, command: 
             print(f"{count} uncommitted changes are in no copy: HEAD is audited", file=sys.stderr)
         results: list[Result] = []
         rows: list[Result] = []
+        known = (*MACHINES, *(machine for machine in chosen if machine not in MACHINES))
         where = _where()
         what = command or (TESTS if options.tests else AUDIT)
         for machine in chosen:
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT, command: 
             print(f"{machine.name:20} {result}   [{time.perf_counter() - start:.0f} s]", flush=True)
             results.append(result)
             run = {"commit": tree.commit, "computer": where, "command": " ".join(what[1:])}
-            rows = kept.merged(out / "results.json", [result], MACHINES, **run)
+            rows = kept.merged(out / "results.json", [result], known, **run)
     except (ValueError, OSError) as error:
         print(f"machines: {error}", file=sys.stderr)
         return 2
@@ -83,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("machines", nargs="*", metavar="MACHINE", help="all if none is named")
     parser.add_argument("--list", action="store_true", help="name the machines and what they emulate")
-    parser.add_argument("--short", action="store_true", help="only the machines that have ever told something apart")
+    parser.add_argument(
+        "--short", action="store_true", help="only what has ever told something apart, two machines emulated at a time"
+    )
     parser.add_argument("--tests", action="store_true", help="run the tests that compare floats instead of the audit")
     parser.add_argument("--record", action="store_true", help=f"write the table to {PAGE.as_posix()}, too")
     parser.add_argument("--limit", type=float, default=1800.0, metavar="SECONDS", help="of one machine (default 1800)")

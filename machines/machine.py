@@ -39,7 +39,7 @@ class Machine:
     at its start. ``arguments``: more words for ``conformance run``. ``prepare``: what must be done to the place.
     ``checkout``: name of the copy's folder. ``shallow``: the copy has one commit. ``witness``: a name of
     ``machines/witnesses.py``; it must print ``want`` inside the machine before the audit starts, or the machine is not
-    what it says.
+    what it says. ``parts``: the machines that this one emulates at once, of ``together``; each keeps its own witness.
     """
 
     name: str
@@ -52,14 +52,42 @@ class Machine:
     shallow: bool = False
     witness: str = ""
     want: str = ""
+    parts: tuple[Machine, ...] = ()
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
-            raise ValueError(f"Machine.name: got {self.name!r}, want lower-case words joined by '-'.")
+        if not re.fullmatch(r"[a-z0-9]+([-+][a-z0-9]+)*", self.name):
+            raise ValueError(f"Machine.name: got {self.name!r}, want lower-case words joined by '-' or '+'.")
         if not self.emulates:
             raise ValueError(f"Machine.emulates of {self.name}: got nothing, want what is emulated.")
         if bool(self.witness) != bool(self.want):
             raise ValueError(f"Machine {self.name}: got one of witness and want, want both or neither.")
+
+    @property
+    def witnesses(self) -> tuple[tuple[str, str], ...]:
+        """Each witness with what it must print."""
+        own = ((self.witness, self.want),) if self.witness else ()
+        return own + tuple(pair for part in self.parts for pair in part.witnesses)
+
+
+def together(*machines: Machine) -> Machine:
+    """One machine that emulates several at once, so that one audit asks all of them.
+
+    ValueError if two of them set one variable to different values, or if one needs a place of its own.
+    """
+    environment: dict[str, str] = {}
+    for machine in machines:
+        if machine.prepare or machine.shallow or machine.arguments or machine.checkout != "checkout":
+            raise ValueError(f"together: got {machine.name}, which needs a place of its own; run it as its own row.")
+        for key, value in machine.environment.items():
+            if environment.setdefault(key, value) != value:
+                raise ValueError(f"together: {machine.name} sets {key} to {value!r}, another to {environment[key]!r}.")
+    return Machine(
+        "+".join(machine.name for machine in machines),
+        "; ".join(machine.emulates for machine in machines),
+        environment,
+        hook=",".join(machine.hook for machine in machines if machine.hook),
+        parts=machines,
+    )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from machines import preparations
-from machines.machine import Allowed, Machine
+from machines.machine import Allowed, Machine, together
 
 
 def _core(name: str, core: str, want: str, cpu: str) -> Machine:
@@ -154,8 +154,11 @@ MACHINES = (
     ),
 )
 
-SHORT = ("no-avx512-bf16", "repacking-forced", "mkl-avx2", "dtype-bfloat16")
-"""The rows that have told something apart: 4-bit layers repacked or not, EVA's start on MKL, dtypes left to default."""
+SHORT = (("no-avx512-bf16", "mkl-avx2"), ("repacking-forced", "dtype-bfloat16"))
+"""What has told something apart: 4-bit layers repacked or not, EVA's start on MKL, dtypes left to default.
+
+Two at a time, so that two audits ask all four; run one of them alone to see which makes a difference.
+"""
 
 EXCEPTIONS: tuple[Allowed, ...] = ()
 """Empty: no difference has a cause that is not a fault of ours."""
@@ -169,5 +172,6 @@ def choose(names: list[str], short: bool = False) -> tuple[Machine, ...]:
             near = get_close_matches(name, known, n=3, cutoff=0.4)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(f"got machine {name!r}, want one of `python -m machines --list`.{hint}")
-    wanted = names or (SHORT if short else known)
-    return tuple(machine for name, machine in known.items() if name in wanted)
+    if short and not names:
+        return tuple(together(*(known[name] for name in row)) for row in SHORT)
+    return tuple(machine for name, machine in known.items() if not names or name in names)

@@ -14,7 +14,7 @@ import pytest
 from machines import cli, registry, table
 from machines.audit import HOOKS_FOLDER, Outcome, Result
 from machines.cli import main
-from machines.machine import Allowed, Machine
+from machines.machine import Allowed, Machine, together
 from machines.registry import EXCEPTIONS, MACHINES, SHORT, choose
 from machines.witnesses import WITNESSES
 from tests.machines.conftest import git
@@ -142,11 +142,24 @@ def test_an_exception_that_is_not_needed_is_named() -> None:
 def test_the_registry_is_whole() -> None:
     """A row would name a hook, a witness or a machine that does not exist, or shadow another."""
     assert len({*NAMES}) == len(NAMES)
-    assert {*SHORT} <= {*NAMES}
+    assert {name for row in SHORT for name in row} <= {*NAMES}
     assert {allowed.machine for allowed in EXCEPTIONS} <= {*NAMES}
     hooks = {path.stem for path in HOOKS_FOLDER.glob("*.py")} - {"__init__"}
     assert {machine.hook for machine in MACHINES} - {""} == hooks
     assert {machine.witness for machine in MACHINES} - {""} <= {witness.__name__ for witness in WITNESSES}
+
+
+def test_machines_emulated_at_once_keep_all_that_makes_each() -> None:
+    """CI would ask one of two machines, and say that it had asked both."""
+    for row, both in zip(SHORT, choose([], short=True), strict=True):
+        parts = choose(list(row))
+        assert both.environment == {key: value for part in parts for key, value in part.environment.items()}
+        assert {*both.hook.split(",")} - {""} == {part.hook for part in parts} - {""}
+        assert {*both.witnesses} == {(part.witness, part.want) for part in parts}
+    with pytest.raises(ValueError, match="aten-avx2 sets ATEN_CPU_CAPABILITY to 'avx2', another to 'default'"):
+        together(*choose(["aten-default", "aten-avx2"]))
+    with pytest.raises(ValueError, match="shallow, which needs a place of its own"):
+        together(*choose(["as-it-is", "shallow"]))
 
 
 def test_every_emulation_is_looked_at() -> None:
@@ -157,7 +170,7 @@ def test_every_emulation_is_looked_at() -> None:
 def test_rows_are_chosen_in_the_order_of_the_registry() -> None:
     """The table would change with the order of the words."""
     assert [machine.name for machine in choose(["shallow", "as-it-is"])] == ["as-it-is", "shallow"]
-    assert [machine.name for machine in choose([], short=True)] == [name for name in NAMES if name in SHORT]
+    assert [machine.name for machine in choose([], short=True)] == ["+".join(row) for row in SHORT]
     assert [machine.name for machine in choose([])] == NAMES
 
 
