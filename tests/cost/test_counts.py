@@ -9,7 +9,7 @@ from conformance.cost.subjects import Contender, peft_reference
 from subjects.own.roster import ENTRIES
 from tests.cost.conftest import Counts
 
-pytestmark = pytest.mark.xdist_group("counts")
+pytestmark = [pytest.mark.xdist_group("counts"), pytest.mark.integration]
 """Both passes of every variant and its rival are counted once in a process."""
 EVERY = [entry.name for entry in ENTRIES]
 WITH_PEFT = [entry.name for entry in ENTRIES if peft_reference(Contender(entry.name, entry)) is not None]

@@ -25,6 +25,8 @@ from conformance.reporting.view import CardView
 from conformance.running.evidence import Evidence
 from conformance.running.run import run_case
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "your-own-code.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))

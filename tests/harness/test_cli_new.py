@@ -17,6 +17,8 @@ from conformance.planning.names import BadRequest
 from subjects.own.names import listed
 from subjects.own.new_variant import new_variant, peft_facts
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 COPIED = ("variants", "refs", "subjects", "conformance", "proof", "pyproject.toml")
 

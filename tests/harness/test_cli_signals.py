@@ -14,7 +14,10 @@ import pytest
 from conformance.running import children
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
+    pytest.mark.integration,
+]
 
 
 def descendants(pid: int) -> list[int]:

@@ -45,6 +45,8 @@ from tests.harness.stand_ins import (
     put,
 )
 
+pytestmark = pytest.mark.integration
+
 ONE_DTYPE = replace(FOREIGN, mixes_dtypes=False, stored=Stored.AS_LAYER)
 MERGES = Lifecycle(merge=lambda subject: subject.host.get_submodule("layer").merge())  # type: ignore[operator]
 

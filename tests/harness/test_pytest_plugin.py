@@ -21,6 +21,8 @@ from conformance.nouns.verdict import Deviation
 from conformance.planning.select import entries_at
 from tests.harness.stand_ins import Single, Wrapper
 
+pytestmark = pytest.mark.integration
+
 PLUGIN = "conformance.foreign.pytest_plugin"
 import_module("peft")  # pytester forgets what a run within it imports first, and peft cannot be imported twice
 

@@ -21,6 +21,8 @@ from conformance.running.evidence import Evidence, header
 from conformance.running.limits import GIVE_UP_AFTER, Deadline
 from tests.harness import toys
 
+pytestmark = pytest.mark.integration
+
 HERE = "tests.harness.toys"
 SECONDS = 4
 """A case of these toys takes a hundredth of one."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 TOYS = "tests.harness.toys"
 PLUGIN = "import pytest\ndef pytest_collection_modifyitems(items):\n    items.clear()\n"

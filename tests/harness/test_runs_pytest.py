@@ -25,6 +25,8 @@ from conformance.running.listen import stream_of
 from conformance.running.pytest_plugin import Gatherer, given_up_of
 from tests.harness import toys
 
+pytestmark = pytest.mark.integration
+
 HERE = "tests.harness.toys"
 SECONDS = 5.0
 """A case of these toys takes a hundredth of one."""

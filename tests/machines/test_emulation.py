@@ -11,6 +11,8 @@ import pytest
 from machines.audit import START, WITNESSES
 from machines.registry import MACHINES, choose
 
+pytestmark = pytest.mark.integration
+
 AT_ONCE = choose([], short=True)
 PARTS = [part for both in AT_ONCE for part in both.parts]
 HOOKED = [*AT_ONCE, *(m for m in MACHINES if m.hook and m.prepare is None and m not in PARTS)]

@@ -13,6 +13,8 @@ from proof.ask import QUICK_CHECKS
 from proof.corrupted.edits import COPIES, FIRST, Corruption, corrupt
 from proof.corrupted.run import run
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:

@@ -15,6 +15,8 @@ from proof.mutation.mutants import SHARED, Mutant, files, mutants
 from proof.mutation.run import controls, sample
 from proof.mutation.trial import KILLED, TIMED_OUT, loaded, try_mutant
 
+pytestmark = pytest.mark.integration
+
 SAMPLE = sample(24, seed=7)
 ORDINARY = SAMPLE[2:18]
 """Those that the ordinary run tries; ``python -m proof`` tries all mutants."""

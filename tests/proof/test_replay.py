@@ -7,6 +7,8 @@ import pytest
 from proof.ask import QUICK_CHECKS
 from proof.replay import HISTORY, run
 
+pytestmark = pytest.mark.integration
+
 
 def test_every_state_has_its_row() -> None:
     """A variant of an old state would be left out, and its verdict never be asked for."""

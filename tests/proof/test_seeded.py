@@ -19,6 +19,8 @@ from proof.seeded.registry import FAULTS, REWRITES, SEEDED_FAULTS, Rewrite, Seed
 from subjects.own.roster import ENTRIES
 from variants.registry import VARIANTS
 
+pytestmark = pytest.mark.integration
+
 EVERY = 16
 """Of how many probes a correct rewrite is asked one in the ordinary run."""
 WRITTEN_ANEW = [shown for shown in REWRITES if not shown.name.endswith("InParts")]

@@ -13,7 +13,8 @@ import pytest
 
 from variants.runtime.atomic_file import LEFTOVER
 
-pytestmark = pytest.mark.xdist_group("killed saves")  # one run of them, which every test looks at
+# One run of them, which every test looks at.
+pytestmark = [pytest.mark.xdist_group("killed saves"), pytest.mark.integration]
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills hit forks")
 Found = list[dict[str, Any]]
 
