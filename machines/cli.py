@@ -82,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m machines",
         description="Run the audit on emulated machines, each in a clone of its own; reports/ must not change.",
     )
-    parser.add_argument("machines", nargs="*", metavar="MACHINE", help="all if none is named")
+    parser.add_argument(
+        "machines", nargs="*", metavar="MACHINE", help="all if none is named; a+b emulates a and b at once"
+    )
     parser.add_argument("--list", action="store_true", help="name the machines and what they emulate")
     parser.add_argument(
         "--short", action="store_true", help="only what has ever told something apart, two machines emulated at a time"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from machines.audit import Outcome, Result
-from machines.machine import Machine
+from machines.machine import Machine, together
 
 
 def merged(path: Path, new: Sequence[Result], machines: Sequence[Machine], **run: str) -> list[Result]:
@@ -29,15 +29,20 @@ def merged(path: Path, new: Sequence[Result], machines: Sequence[Machine], **run
 
 
 def _read(path: Path, machines: Sequence[Machine], run: dict[str, str]) -> list[Result]:
-    known = {machine.name: machine for machine in machines}
+    known = {machine.name: machine for machine in machines if not machine.parts}
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["run"] != run:
             return []
-        rows = [row for row in kept["rows"] if row["machine"] in known]
-        return [_result(row, known[row["machine"]]) for row in rows]
+        rows = [row for row in kept["rows"] if all(part in known for part in row["machine"].split("+"))]
+        return [_result(row, _machine(row["machine"], known)) for row in rows]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def _machine(name: str, known: dict[str, Machine]) -> Machine:
+    parts = [known[part] for part in name.split("+")]
+    return together(*parts) if len(parts) > 1 else parts[0]
 
 
 def _plain(result: Result) -> dict[str, Any]:

@@ -72,12 +72,17 @@ class Machine:
 def together(*machines: Machine) -> Machine:
     """One machine that emulates several at once, so that one audit asks all of them.
 
-    ValueError if two of them set one variable to different values, or if one needs a place of its own.
+    ValueError if two of them set one variable to different values, or if two need a place of their own.
     """
     environment: dict[str, str] = {}
+    placed = [m for m in machines if m.prepare or m.shallow or m.arguments or m.checkout != "checkout"]
+    if len(placed) > 1:
+        names = " and ".join(machine.name for machine in placed)
+        raise ValueError(
+            f"together: got {names}, each of which needs a place of its own; run them as rows of their own."
+        )
+    place = placed[0] if placed else Machine("as-it-is", "nothing")
     for machine in machines:
-        if machine.prepare or machine.shallow or machine.arguments or machine.checkout != "checkout":
-            raise ValueError(f"together: got {machine.name}, which needs a place of its own; run it as its own row.")
         for key, value in machine.environment.items():
             if environment.setdefault(key, value) != value:
                 raise ValueError(f"together: {machine.name} sets {key} to {value!r}, another to {environment[key]!r}.")
@@ -86,6 +91,10 @@ def together(*machines: Machine) -> Machine:
         "; ".join(machine.emulates for machine in machines),
         environment,
         hook=",".join(machine.hook for machine in machines if machine.hook),
+        arguments=place.arguments,
+        prepare=place.prepare,
+        checkout=place.checkout,
+        shallow=place.shallow,
         parts=machines,
     )
 

@@ -165,13 +165,17 @@ EXCEPTIONS: tuple[Allowed, ...] = ()
 
 
 def choose(names: list[str], short: bool = False) -> tuple[Machine, ...]:
-    """The machines of these names, in the registry's order; all if none is named. ValueError with what was meant."""
+    """The machines of these names, in the registry's order; all if none is named. ValueError with what was meant.
+
+    ``a+b``: a and b emulated at once, a row of its own after the others.
+    """
     known = {machine.name: machine for machine in MACHINES}
-    for name in names:
+    for name in (part for row in names for part in row.split("+")):
         if name not in known:
             near = get_close_matches(name, known, n=3, cutoff=0.4)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(f"got machine {name!r}, want one of `python -m machines --list`.{hint}")
     if short and not names:
         return tuple(together(*(known[name] for name in row)) for row in SHORT)
-    return tuple(machine for name, machine in known.items() if not names or name in names)
+    several = tuple(together(*(known[part] for part in name.split("+"))) for name in names if "+" in name)
+    return (*(machine for name, machine in known.items() if not names or name in names), *several)

@@ -25,6 +25,8 @@ def render(results: Sequence[Result], *, where: str, commit: str, machines: Sequ
         *(f"| {r.machine.name} | {_cell(r.machine.emulates)} | {_cell(str(r))} |" for r in results),
     ]
     asked = {machine.name for result in results for machine in (result.machine, *result.machine.parts)}
+    if any(result.machine.parts for result in results):
+        lines += ["", "`a+b`: one audit on a machine that is both. Each part showed its own witness before the audit."]
     if rest := [machine.name for machine in machines if machine.name not in asked]:
         lines += ["", f"Not asked for: {', '.join(rest)}."]
     return "\n".join(lines) + "\n"

@@ -20,7 +20,7 @@ SOURCE = pytest.Config.ArgsSource
     ],
 )
 def test_what_is_asked_for_is_run(source: pytest.Config.ArgsSource, asked: str, runs: str) -> None:
-    """A test that was named would be left out without a word, or ``nox -s tests`` would leave out the integration tests."""
+    """A test that was named would be left out without a word, or ``nox -s tests`` would leave out the integration."""
     config = SimpleNamespace(args_source=source, option=SimpleNamespace(markexpr=asked))
     pytest_configure(config)  # type: ignore[arg-type]
     assert config.option.markexpr == runs

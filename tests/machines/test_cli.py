@@ -63,6 +63,9 @@ def test_rows_run_one_at_a_time_make_one_table_of_one_commit(
     assert page.read_text(encoding="utf-8") == table_file.read_text(encoding="utf-8")
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if "| a toy |" in line]
     assert rows == ["| plain | a toy | same bytes |", "| turned | a toy | 1 file differs: two.md |"]
+    assert main(["turned+idle"], root=root, command=toy) == 1
+    assert main(["plain"], root=root, command=toy) == 0
+    assert "| turned+idle | a toy; a toy |" in table_file.read_text(encoding="utf-8")  # kept, too
     (root / ".conformance" / "machines" / "results.json").write_text("{", encoding="utf-8")  # cut off: counts as none
     assert main(["turned"], root=root, command=toy) == 1
     assert "| plain |" not in table_file.read_text(encoding="utf-8")
@@ -87,7 +90,10 @@ def test_the_exit_status_of_one_row(
 
 def _toys(*more: str) -> tuple[Machine, ...]:
     does = {"turned": "another-byte", "failing": "ends-at-once-0", "allowed": "another-byte"}
-    plain = [Machine(name, "a toy", {"TOY": does.get(name, "")}) for name in ("plain", "turned", "idle", *more)]
+    plain = [
+        Machine(name, "a toy", {"TOY": does[name]} if name in does else {})
+        for name in ("plain", "turned", "idle", *more)
+    ]
     return (*plain, Machine("elsewhere", "a toy", witness="folder", want="elsewhere"))
 
 
@@ -158,8 +164,12 @@ def test_machines_emulated_at_once_keep_all_that_makes_each() -> None:
         assert {*both.witnesses} == {(part.witness, part.want) for part in parts}
     with pytest.raises(ValueError, match="aten-avx2 sets ATEN_CPU_CAPABILITY to 'avx2', another to 'default'"):
         together(*choose(["aten-default", "aten-avx2"]))
-    with pytest.raises(ValueError, match="shallow, which needs a place of its own"):
-        together(*choose(["as-it-is", "shallow"]))
+    with pytest.raises(ValueError, match="no-git and shallow, each of which needs a place of its own"):
+        together(*choose(["no-git", "shallow"]))
+    (placed,) = choose(["threads-1+workers-3+flush-denormal"])
+    assert placed.arguments == ("--workers", "3")
+    assert placed.hook == "flush_denormal"
+    assert placed.environment["OMP_NUM_THREADS"] == "1"
 
 
 def test_every_emulation_is_looked_at() -> None:
@@ -172,6 +182,9 @@ def test_rows_are_chosen_in_the_order_of_the_registry() -> None:
     assert [machine.name for machine in choose(["shallow", "as-it-is"])] == ["as-it-is", "shallow"]
     assert [machine.name for machine in choose([], short=True)] == ["+".join(row) for row in SHORT]
     assert [machine.name for machine in choose([])] == NAMES
+    assert [machine.name for machine in choose(["no-git+threads-1", "shallow"])] == ["shallow", "no-git+threads-1"]
+    with pytest.raises(ValueError, match="got machine 'threads-9'"):
+        choose(["no-git+threads-9"])
 
 
 def test_the_tool_and_the_suite_do_not_import_each_other() -> None:
