@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tomllib
+from pathlib import Path
 
 import nox
 
@@ -17,7 +19,7 @@ nox.options.sessions = ["tests", "conformance"]
 @nox.session
 def conformance(session: nox.Session) -> None:
     """Audit every variant, render reports/ and a site; fail when a verdict got worse or a card is stale."""
-    session.install("-e", ".")
+    session.install("-e", ".[suite]")
     before = _written(EVIDENCE)
     try:
         session.run("conformance", "run", *session.posargs)
@@ -36,43 +38,67 @@ def _written(file: str) -> float:
 @nox.session
 def machines(session: nox.Session) -> None:
     """The audit on emulated machines, each in a clone of HEAD; a difference in reports/ fails. ``-- --list``."""
-    session.install("-e", ".[test]" if "--tests" in session.posargs else ".")
+    session.install("-e", ".[test]" if "--tests" in session.posargs else ".[suite]")
     session.run("python", "-m", "machines", *session.posargs)
 
 
 @nox.session
 def models(session: nox.Session) -> None:
     """Every variant on tiny real models, from attach to deployment; reports/models.md. Fails if a step fails."""
-    session.install("-e", ".")
+    session.install("-e", ".[suite]")
     session.run("python", "-m", "models", *session.posargs)
 
 
 @nox.session
 def proof(session: nox.Session) -> None:
     """How sensitive the harness is: seeded faults, mutants, old states, a corrupted peft; reports/proof.md."""
-    session.install("-e", ".")
+    session.install("-e", ".[suite]")
     session.run("python", "-m", "proof", *session.posargs)
 
 
 @nox.session(name="learn")
 def learning(session: nox.Session) -> None:
     """Tiny transformers trained with every variant, beside peft and a control; reports/learning.md. Minutes."""
-    session.install("-e", ".")
+    session.install("-e", ".[suite]")
     session.run("python", "-m", "learning", *session.posargs)
 
 
 @nox.session
 def distributed(session: nox.Session) -> None:
     """Two processes (DDP, FSDP2, accelerate) and Trainer beside a plain loop; reports/distributed.md."""
-    session.install("-e", ".")
+    session.install("-e", ".[suite]")
     session.run("python", "-m", "distributed", *session.posargs)
 
 
 @nox.session
 def benchmark(session: nox.Session) -> None:
     """The adapter comparison on a tiny model and arithmetic made here; with arguments, ``python -m benchmark``'s."""
-    session.install("-e", ".")
+    session.install("-e", ".[suite]")
     session.run("python", "-m", "benchmark", *(session.posargs or ["tiny"]))
+
+
+SUBJECTS = sorted(file.parent.name for file in Path("subjects").glob("*/requirements.txt"))
+
+
+@nox.session
+@nox.parametrize("library", SUBJECTS, ids=SUBJECTS)
+def subjects(session: nox.Session, library: str) -> None:
+    """Other people's libraries, each in an environment of its own; reports/subjects/. One alone: -s "subjects(peft)".
+
+    The audit runs in that environment, in which the suite has its core alone, and hands back its results.
+    """
+    with open("pyproject.toml", "rb") as file:
+        core = tomllib.load(file)["project"]["dependencies"]
+    session.install(*(line for line in core if line.startswith("torch==")))
+    session.install("--no-deps", "--require-hashes", "-r", f"subjects/{library}/requirements.txt")
+    session.install("--no-deps", "-e", ".")
+    session.run("python", "-m", "pip", "check")
+    for script in sorted(Path("subjects/reproducers").glob(f"{library}_*.py")):
+        session.run("python", str(script))
+    out = f"{WORK}/subjects/{library}"
+    asked = ["--entries", f"subjects.{library}.entries:LIBRARY", "--out", out, "--evidence", f"{out}/evidence.jsonl"]
+    session.run("conformance", "audit", *asked, success_codes=[0, 1])
+    session.run("python", "-m", "subjects.scoreboard", f"{WORK}/subjects", library)
 
 
 @nox.session

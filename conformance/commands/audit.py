@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from conformance.commands.options import SINCE, WORK, Commands, add_entries, add_limit, change_since, require_usable
+from conformance.commands.options import (
+    SINCE,
+    VARIANTS,
+    WORK,
+    Commands,
+    add_entries,
+    add_limit,
+    change_since,
+    require_installed,
+    require_usable,
+)
 from conformance.planning.names import READING, BadRequest, require_case, require_variants
 
 
@@ -24,6 +34,9 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--out", type=Path, default=WORK / "reports", help="where the cards go (default .conformance/reports)"
     )
+    parser.add_argument(
+        "--evidence", type=Path, metavar="FILE", help="also write the findings with their figures, a JSON line for each"
+    )
     parser.add_argument("--online", action="store_true", help="also follow the references' links")
     parser.add_argument("--json", action="store_true", help="print verdicts and findings as plain data, not as a table")
     add_limit(parser)
@@ -40,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
             "--json: got --case, too; want one of the two. `conformance explain CASE --json` has its data."
         )
     _check(options)
+    if options.entries is None:
+        require_installed("audit", VARIANTS)
     change = change_since(options)
     if change is not None and not change.everything:
         if not change.variants:
@@ -70,9 +85,10 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from conformance.running import collect
+    from conformance.running import collect, evidence
     from conformance.running.background import Background, Progress
     from conformance.running.children import held
+    from conformance.running.environment import environment
 
     require_usable(options)
     progress = Progress()
@@ -95,6 +111,8 @@ def _audit(options: argparse.Namespace) -> int:
     shown = report.judged(entries, found, options.entries)
     with held():
         report.write(options.out, report.render(shown))
+        if options.evidence is not None:
+            evidence.write(options.evidence, found.findings.values(), environment=environment())
     if options.json:
         import json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from conformance.commands.options import WORK, Commands, add_entries
+from conformance.commands.options import PLOTS, WORK, Commands, add_entries, require_installed
 from conformance.planning.names import require_variants
 
 
@@ -23,11 +23,13 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and write."""
-    from conformance.cost.command import write_costs
     from conformance.planning.select import own_names
 
     if options.entries is None:
         require_variants(options.variants, [name for name, _ in own_names()])
+    require_installed("cost", PLOTS)
+    from conformance.cost.command import write_costs
+
     partial = options.quick or options.variants or options.entries
     out = options.out or (WORK / "reports" if partial else Path("reports"))
     return write_costs(options.variants, quick=options.quick, out=out, entries=options.entries)

@@ -6,6 +6,8 @@ import argparse
 import math
 import sys
 import threading
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,13 @@ WORK = Path(".conformance")
 SINCE = "only the variants that a change since this git revision can affect"
 
 PREFLIGHT_SECONDS = 10.0
+
+RUN = ("pytest", "xdist", "pytest_timeout")
+"""What the extra ``run`` brings."""
+VARIANTS = ("transformers", "bitsandbytes")
+"""What this repository's variants are asked with beside the core; the extra ``suite`` brings it, and ``RUN``."""
+PLOTS = ("matplotlib",)
+"""What ``cost`` and ``probe`` draw with; of the extra ``suite``."""
 
 Commands = Any
 """What ``ArgumentParser.add_subparsers`` returns."""
@@ -61,6 +70,17 @@ def minutes(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"got {text!r}, want a number of minutes above 0")
     return value
+
+
+def require_installed(what: str, modules: Sequence[str]) -> None:
+    """BadRequest where a module is not installed that an extra of the suite brings."""
+    lacking = [module for module in modules if find_spec(module) is None]
+    if lacking:
+        extra = "run" if set(lacking) <= set(RUN) else "suite"
+        raise BadRequest(
+            f"{what}: got no {', '.join(lacking)} in this environment, want the packages of the extra {extra!r}. "
+            f"Install them: python -m pip install 'adapter-conformance[{extra}]' (in a checkout: -e '.[{extra}]')."
+        )
 
 
 def change_since(options: argparse.Namespace) -> Change | None:

@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from conformance.commands.options import WORK, Commands, positive
+from conformance.commands.options import PLOTS, WORK, Commands, positive, require_installed
 from conformance.planning.names import BadRequest, require_variants
 
 DTYPES = ("float32", "bfloat16")
@@ -50,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
         raise BadRequest(f"--model: got {options.model}, want a local folder with a config.json, or a config file.")
     if options.data is not None and not options.data.is_file():
         raise BadRequest(f"--data: got {options.data}, want a file.")
+    require_installed("probe", PLOTS)
     try:
         from learning import probe
         from learning.probed import Asked

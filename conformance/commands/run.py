@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.commands.options import (
+    RUN,
     SINCE,
+    VARIANTS,
     WORK,
     Commands,
     add_entries,
     add_limit,
     change_since,
     positive,
+    require_installed,
     require_usable,
 )
 from conformance.planning.names import BadRequest
@@ -70,6 +73,7 @@ def _all(options: argparse.Namespace, committed: Mapping[str, Label]) -> int:
     from conformance.running.background import Background
     from conformance.running.children import held
 
+    require_installed("run", RUN if options.entries is not None else (*RUN, *VARIANTS))
     require_usable(options)
     file = WORK / "evidence.jsonl"
     with Background(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from conformance import cli
+from conformance.commands import options
 from conformance.nouns.finding import Finding
+from conformance.running.evidence import last
 from tests.harness import toys
 
 TOYS = "tests.harness.toys"
@@ -178,3 +181,54 @@ def test_a_slip_of_the_pen_is_answered_with_what_was_meant(
 def test_nothing_is_suggested_where_nothing_is_near(capsys: pytest.CaptureFixture[str]) -> None:
     """A suggestion would be noise."""
     assert "Did you mean" not in refused(capsys, "audit", "xyzzyx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent", "want"),
+    [
+        (
+            ("audit", "lora"),
+            "bitsandbytes",
+            "audit: got no bitsandbytes in this environment, want the packages of the extra 'suite'",
+        ),
+        (
+            ("run", "--entries", f"{TOYS}:ONE"),
+            "xdist",
+            "run: got no xdist in this environment, want the packages of the extra 'run'",
+        ),
+        (
+            ("cost", "lora"),
+            "matplotlib",
+            "cost: got no matplotlib in this environment, want the packages of the extra 'suite'",
+        ),
+        (
+            ("probe", "--model", ".", "--variant", "lora"),
+            "matplotlib",
+            "probe: got no matplotlib in this environment, want the packages of the extra 'suite'",
+        ),
+    ],
+)
+def test_a_package_of_an_extra_is_not_installed(
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    absent: str,
+    want: str,
+) -> None:
+    """Variants would be UNPROVEN, or a command would end with a traceback, for a package that nobody was told of."""
+    (here / "config.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(options, "find_spec", lambda name: None if name == absent else find_spec(name))
+    said = refused(capsys, *arguments)
+    assert want in said
+    assert "python -m pip install 'adapter-conformance[" in said
+
+
+def test_the_evidence_of_an_audit_is_handed_on(here: Path, answers: dict[str, Finding]) -> None:
+    """An audit in another environment would hand back verdicts without the figures behind them."""
+    file = here / "given" / "evidence.jsonl"
+    cli.main(["audit", "--entries", f"{TOYS}:ONE", "--evidence", str(file)])
+    found, machine = last(file)
+    assert found.broken == ""
+    assert set(found.findings) == set(answers)
+    assert machine["versions"]["torch"]

@@ -32,7 +32,6 @@ from refs.reference import Built
 from refs.registry import METHODS
 from refs.settings import Settings
 from refs.subject import shifted
-from subjects.scoreboard import page
 from tests.harness.stand_ins import (
     Forgetful,
     Matrices,
@@ -252,18 +251,3 @@ def test_entries_of_an_installed_library_can_be_asked(library: str) -> None:
     entries = import_module(f"subjects.{library}.entries").LIBRARY.entries
     assert entries
     preflight(entries)
-
-
-def test_the_page_of_other_libraries_is_made_of_their_results(tmp_path: Path) -> None:
-    """The page would be written by hand, or hold a verdict that no audit gave."""
-    with pytest.raises(ValueError, match=r"got no LIBRARY/results\.json"):
-        page(tmp_path)
-    results = report.render((known("own"),))["results.json"].replace('"OwnLayer"', '"loralib_lora"')
-    (tmp_path / "loralib").mkdir()
-    (tmp_path / "loralib" / "results.json").write_text(results, encoding="utf-8")
-    text = page(tmp_path)
-    (row,) = (line for line in text.splitlines() if line.startswith("| loralib==0.1.2: lora |"))
-    cells = row.split(" | ")
-    assert cells[1:3] == ["ok", "ok"]
-    assert cells[-2] == "**CORRECT**"
-    assert text.count("\n- `subjects/reproducers/") == len(list((ROOT / "subjects" / "reproducers").glob("*.py")))

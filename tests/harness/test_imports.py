@@ -23,7 +23,7 @@ def imported(path: Path) -> set[str]:
             base = list(here[: len(here) - node.level + 1]) if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module":
             found |= {str(a.value) for a in node.args if isinstance(a, ast.Constant)}
     return found
 
@@ -175,3 +175,21 @@ def test_no_file_imports_peft_at_its_top() -> None:
 def test_no_file_is_named_after_nothing(name: str) -> None:
     """A file would collect what has no better place."""
     assert [str(p) for package in (*PACKAGES, "tests") for p in (ROOT / package).rglob(f"{name}.py")] == []
+
+
+EXTRAS = {
+    "transformers": ["lives.py"],
+    "bitsandbytes": ["packed.py"],
+    "matplotlib": ["plot.py"],
+    "pytest": ["pytest_driver.py", "pytest_plugin.py", "pytest_plugin.py"],
+    "xdist": [],
+    "pytest_timeout": [],
+}
+"""Packages that an audit of somebody else's code does not need, and the files that are loaded where they are."""
+
+
+@pytest.mark.parametrize("package", EXTRAS)
+def test_the_harness_needs_a_small_core(package: str) -> None:
+    """Another library's environment would have to hold versions of packages that it does not go with."""
+    files = [*FILES["conformance"], *FILES["refs"]]
+    assert sorted(path.name for path in files if reaches(path, package)) == EXTRAS[package]
