@@ -1,8 +1,9 @@
-"""``conformance record``: what an entry's own references are: the hashes of their sources, or numbers of its code."""
+"""``conformance record``: hashes of an entry's own references, numbers of its code, or what the links lead to today."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from conformance.commands.options import Commands
 from conformance.planning.names import BadRequest
@@ -12,8 +13,8 @@ PLACE = "MODULE:ATTRIBUTE"
 
 def add_to(commands: Commands) -> None:
     """Say what ``record`` takes."""
-    parser = commands.add_parser("record", help="record what an entry's own references are")
-    kinds = parser.add_subparsers(required=True, metavar="lock|vectors")
+    parser = commands.add_parser("record", help="record what references are, and where their links lead")
+    kinds = parser.add_subparsers(required=True, metavar="lock|vectors|links")
     lock = kinds.add_parser("lock", help="hashes of the sources of an entry's own live reference, beside the entry")
     lock.add_argument("--entries", required=True, metavar=PLACE, help="the entry; MODULE may be a file")
     lock.set_defaults(command=_lock)
@@ -22,6 +23,13 @@ def add_to(commands: Commands) -> None:
     vectors.add_argument("--entries", required=True, metavar=PLACE, help="the entry; MODULE may be a file")
     vectors.add_argument("--again", action="store_true", help="replace the vectors that are there")
     vectors.set_defaults(command=_vectors)
+    links = kinds.add_parser(
+        "links",
+        help="follow the links of this repository's references (needs a network), into refs/online.json with the date",
+        description="Status 1: a link is DEAD or STALE. What was not reached keeps what was seen of it before.",
+    )
+    links.add_argument("--file", type=Path, metavar="FILE", help="the record (default refs/online.json)")
+    links.set_defaults(command=_links)
 
 
 def _vectors(options: argparse.Namespace) -> int:
@@ -49,3 +57,22 @@ def _lock(options: argparse.Namespace) -> int:
     for line in lines:
         print(line)
     return 0
+
+
+def _links(options: argparse.Namespace) -> int:
+    from conformance.planning.select import entries_at
+    from conformance.reporting.online import follow
+    from refs.online.record import ONLINE_FILE, State, merged, read_record, write_record
+
+    file = options.file or ONLINE_FILE
+    old = read_record(file)  # one that cannot be read is an error before a link is followed
+    seen = {row.seen.url: row.seen for row in follow(entries_at(None))}
+    record = merged(old, seen.values())
+    write_record(record, file)
+    for row in seen.values():
+        kept = record[row.url]
+        print(f"{row.what} {row.url}: {row}" + (f"; kept: {kept} on {kept.date}" if kept is not row else ""))
+    counts = {state: sum(row.state is state for row in seen.values()) for state in State}
+    told = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+    print(f"{file}: {told}. Audit again: the cards quote it.")
+    return 1 if counts[State.DEAD] or counts[State.STALE] else 0

@@ -37,7 +37,7 @@ class LockFacts:
 class Pinned(StrEnum):
     """The state of a link to a paper or to the authors' code."""
 
-    OK = "OK"
+    OK = "well-formed"
     NO_COMMIT = "not pinned to a commit"
     MALFORMED = "malformed link"
     NOT_ARXIV = "not an arXiv link"
@@ -52,6 +52,13 @@ class LinkFacts:
     author: Pinned
     paper_url: str = ""
     """The link as given, where it is not one to arXiv."""
+    paper_online: str = ""
+    """What ``refs/online.json`` says of it: when it was followed, and what was seen."""
+    author_online: str = ""
+    source_online: str = ""
+    """The same of the files behind the reference."""
+    gone: tuple[str, ...] = ()
+    """One line per link that was DEAD or STALE when it was last reached."""
 
 
 @dataclass(frozen=True)

@@ -3,116 +3,135 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from http.client import HTTPException
-from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from conformance.nouns.entry import Entry
-from refs.lock import package_of, read_lock, sha, source_of
-from refs.reference import Method
+from refs.lock import read_lock, sha, source_of
+from refs.online.links import Link, Serves, of_method
+from refs.online.record import Matched, Seen, State
 
-Fetch = Callable[[str], str]
 SECONDS = 20
+NO_SUCH_PAGE = (404, 410)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a server answered."""
+
+    http: int
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        """As UTF-8; what is none shows as replacement characters."""
+        return self.content.decode("utf-8", "replace")
+
+
+Fetch = Callable[[str], Page]
 
 
 @dataclass(frozen=True)
 class Followed:
-    """One link: what it is, whether it serves what the lock says, and in words what was seen there."""
+    """One link of one variant, and what was seen there."""
 
     variant: str
-    what: str
-    url: str
-    ok: bool
-    state: str
+    seen: Seen
+
+    @property
+    def ok(self) -> bool:
+        """Whether it serves what the lock says."""
+        return self.seen.state is State.OK
 
 
-def follow(entries: Sequence[Entry], fetch: Fetch | None = None) -> tuple[Followed, ...]:
-    """Every link of every entry. ``fetch(url) -> text`` raises OSError when a page cannot be had."""
-    get = _cached(fetch or _download)
-    found: list[Followed] = []
-    for entry in entries:
-        if entry.method is not None:
-            found += _follow(entry.name, entry.method, get)
-    return tuple(found)
+def follow(entries: Sequence[Entry], fetch: Fetch | None = None, day: str = "") -> tuple[Followed, ...]:
+    """Every link of every entry, each address fetched once. ``fetch(url)`` raises OSError when a page cannot be had.
 
-
-def _follow(variant: str, method: Method, get: Fetch) -> list[Followed]:
-    if not method.published:
-        return []
+    A host that cannot be reached at all is not tried again. ``day``: today's date (UTC) unless given.
+    """
+    look = _Look(fetch or _download, day or datetime.now(UTC).date().isoformat())
     lock = read_lock()
-    rows = [_one(variant, "paper", method.paper.url, get, lambda page: _title_on(page, method.paper.title))]
-    author = method.author
-    if author.commit is None:
-        rows.append(_one(variant, "authors' repository", author.repo, get, lambda page: "", "reached"))
-    else:
-        url = _raw(author.repo, author.commit, author.path)
-        fine = "as locked" if author.sha256 else "reached; no hash of it is recorded"
-        rows.append(_one(variant, "authors' code", url, get, lambda page: _same_file(page, author.sha256), fine))
-    for file in sorted({o.partition("::")[0] for o in method.objects if package_of(o) in lock["packages"]}):
-        objects = [o for o in method.objects if o.startswith(file + "::")]
-        name = file.split("/")[0]
-        package = lock["packages"][name]
-        url = _raw(package["repo"], package["commit"], package["path_prefix"] + file)
-        rows.append(_one(variant, name, url, get, partial(_same_objects, objects, lock)))
-    return rows
+    return tuple(
+        Followed(entry.name, look.at(link))
+        for entry in entries
+        if entry.method is not None
+        for link in of_method(entry.method, lock)
+    )
 
 
-def _one(
-    variant: str, what: str, url: str, get: Fetch, problem: Callable[[str], str], fine: str = "as locked"
-) -> Followed:
-    try:
-        page = get(url)
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that is none
-        return Followed(variant, what, url, False, f"not reached: {error}")
-    state = problem(page)
-    return Followed(variant, what, url, not state, state or fine)
+class _Look:
+    """Fetches each address once, and gives up hosts that are out of reach."""
+
+    def __init__(self, fetch: Fetch, day: str) -> None:
+        self._fetch, self._day = fetch, day
+        self._pages: dict[str, Page | Exception] = {}
+        self._out_of_reach: dict[str, Exception] = {}
+
+    def at(self, link: Link) -> Seen:
+        """What the link serves, held against what it must serve."""
+        page = self._page(link.url)
+        seen = Seen(link.what, link.url, link.fingerprint, self._day, None, Matched.NOT_COMPARED, State.NOT_REACHED, "")
+        if isinstance(page, HTTPError):
+            gone = page.code in NO_SUCH_PAGE
+            told = "no such page" if gone else str(page.reason)
+            return replace(seen, http=page.code, state=State.DEAD if gone else State.NOT_REACHED, told=told)
+        if isinstance(page, Exception):
+            return replace(seen, told=str(page.reason) if isinstance(page, URLError) else str(page))
+        problem = _problem(link, page)
+        matched = Matched.DIFFERS if problem else Matched.MATCHED if link.wanted else Matched.NOT_RECORDED
+        told = problem or ("as locked" if link.wanted else "reached; no hash of it is recorded")
+        return replace(seen, http=page.http, matched=matched, state=State.STALE if problem else State.OK, told=told)
+
+    def _page(self, url: str) -> Page | Exception:
+        if url not in self._pages:
+            host = urlsplit(url).netloc
+            if host in self._out_of_reach:
+                return self._out_of_reach[host]
+            try:
+                self._pages[url] = self._fetch(url)
+            except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that is none
+                self._pages[url] = error
+                if isinstance(error, URLError) and not isinstance(error, HTTPError):  # raised before any answer
+                    self._out_of_reach[host] = error
+        return self._pages[url]
 
 
-def _title_on(page: str, title: str) -> str:
-    def plain(text: str) -> str:
-        return re.sub(r"\W+", " ", text).casefold()
+def _problem(link: Link, page: Page) -> str:
+    """What is wrong with what was served; empty if nothing is."""
+    if link.serves is Serves.TITLE:
+        (title,) = link.wanted
+        return "" if _plain(title) in _plain(page.text) else f"the page does not carry the title {title!r}"
+    if link.serves is Serves.FILE:
+        (wanted,) = link.wanted
+        return "" if hashlib.sha256(page.content).hexdigest() == wanted else "the file is not the locked one"
+    if link.serves is Serves.OBJECTS:
+        return _other_objects(link.wanted, page.text)
+    return ""
 
-    return "" if plain(title) in plain(page) else f"the page does not carry the title {title!r}"
 
-
-def _same_file(page: str, sha256: str | None) -> str:
-    if sha256 is None or hashlib.sha256(page.encode()).hexdigest() == sha256:
-        return ""
-    return "the file is not the locked one"
-
-
-def _same_objects(objects: list[str], lock: dict[str, Any], page: str) -> str:
-    for object_id in objects:
+def _other_objects(wanted: tuple[str, ...], text: str) -> str:
+    for object_id, known in zip(wanted[::2], wanted[1::2], strict=True):
         try:
-            found = source_of(page, object_id.partition("::")[2])
+            found = source_of(text, object_id.partition("::")[2])
         except (SyntaxError, ValueError):
             return "the page is not a Python file"
-        known = lock["objects"].get(object_id)
-        if found is None or known is None or sha(found.text) != known["sha256"]:
+        if found is None or sha(found.text) != known:
             return f"{object_id} is not the locked one"
     return ""
 
 
-def _raw(repo: str, revision: str, path: str) -> str:
-    return f"{repo.replace('https://github.com/', 'https://raw.githubusercontent.com/')}/{revision}/{path}"
+def _plain(text: str) -> str:
+    return re.sub(r"\W+", " ", html.unescape(text)).casefold()
 
 
-def _cached(fetch: Fetch) -> Fetch:
-    pages: dict[str, str] = {}
-
-    def get(url: str) -> str:
-        if url not in pages:
-            pages[url] = fetch(url)
-        return pages[url]
-
-    return get
-
-
-def _download(url: str) -> str:
+def _download(url: str) -> Page:
     request = Request(url, headers={"User-Agent": "conformance-audit"})
     with urlopen(request, timeout=SECONDS) as page:
-        return str(page.read().decode("utf-8", "replace"))
+        return Page(int(page.status), bytes(page.read()))

@@ -75,10 +75,10 @@ def status(shown: tuple[CardView, ...]) -> int:
 
 
 def print_online(entries: Sequence[Entry]) -> int:
-    """Follow the links; 1 if one does not serve what the lock says."""
+    """Follow the links; 1 if one does not serve what the lock says. `conformance record links` keeps what is seen."""
     from conformance.reporting.online import follow
 
     rows = follow(entries)
     for row in rows:
-        print(f"{'ok  ' if row.ok else 'FAIL'} {row.variant}: {row.what} {row.url}: {row.state}")
+        print(f"{'ok  ' if row.ok else 'FAIL'} {row.variant}: {row.seen.what} {row.seen.url}: {row.seen}")
     return 0 if all(row.ok for row in rows) else 1

@@ -90,6 +90,9 @@ def _seen(verdict: Verdict, planned: tuple[Case, ...]) -> Iterable[Seen]:
         if isinstance(finding.facts, LinkFacts) and finding.facts.author is Pinned.NO_COMMIT:
             text = "no commit of the authors' code is recorded, so that link is not pinned"
             yield Severity.NICE_TO_HAVE, text, (), case.id, ()
+        if isinstance(finding.facts, LinkFacts):
+            for line in finding.facts.gone:
+                yield Severity.NICE_TO_HAVE, f"a link does not lead where it did: {line}", (), case.id, ()
         if finding.nans:
             text = "NaN on both sides at the same place: those numbers were not compared"
             yield Severity.NICE_TO_HAVE, text, (), case.id, ()

@@ -147,6 +147,11 @@ class CardView:
         """What the links say."""
         return self.first(LinkFacts, "references")
 
+    def online(self, reference: str) -> str:
+        """What the record says of the files behind a reference, for the end of a cell: when they were followed."""
+        links = self.first(LinkFacts, "references", reference)
+        return f"; {links.source_online}" if links is not None and links.source_online else ""
+
     @property
     def params(self) -> ParamsFacts | None:
         """The tensors of both sides under the first test configuration."""

@@ -15,7 +15,9 @@ from conformance.nouns.probe import Probe
 from refs.foreign.recorded import vectors_of
 from refs.golden_vectors import GoldenError
 from refs.lock import WRITE_IT, Drift, LockError, check, check_transcription, objects_of, read_lock, read_own
-from refs.reference import Built, Live, Recorded, Reference, Transcribed
+from refs.online import links
+from refs.online.record import gone, quoted, read_record
+from refs.reference import Built, Live, Method, Recorded, Reference, Transcribed
 from refs.versions import drifted, version_of
 
 ARXIV = re.compile(r"https://arxiv\.org/abs/\d{2}(0[1-9]|1[0-2])\.\d{5}")  # the form since 2015
@@ -125,9 +127,23 @@ def _links(trial: Trial) -> Finding:
     of_paper = Pinned.NOT_ARXIV if not paper.agrees else Pinned.OK if title.agrees else Pinned.NO_TITLE
     well_formed = all(c.agrees for c in comparisons)
     of_author = Pinned.MALFORMED if not well_formed else Pinned.NO_COMMIT if author.commit is None else Pinned.OK
-    facts = LinkFacts(of_paper, of_author, "" if paper.agrees else method.paper.url)
+    facts = _online(LinkFacts(of_paper, of_author, "" if paper.agrees else method.paper.url), method, trial.reference)
     finding = conclude(trial.case, [paper, title, *comparisons], facts=facts)
     return finding if finding.outcome is Outcome.AGREE else _as_error(finding)
+
+
+def _online(facts: LinkFacts, method: Method, reference: Reference) -> LinkFacts:
+    """With what the record says of the links. Nothing is fetched: a card is the same with a network and without."""
+    record, lock = read_record(), read_lock()
+    paper, author, source = links.of_paper(method), links.of_author(method), links.of_source(reference, lock)
+    once = {link.url: link for link in (*paper, *author, *source)}
+    return replace(
+        facts,
+        paper_online=quoted(paper, record),
+        author_online=quoted(author, record),
+        source_online=quoted(source, record),
+        gone=gone(once.values(), record),
+    )
 
 
 def _form(pattern: re.Pattern[str], text: str, what: str) -> Comparison:
