@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -79,22 +79,28 @@ class Subject:
 
     def slots(self) -> dict[str, Slot]:
         """Every tensor of the adapter by its formula's name."""
+        return {name: _slot(tensor, view, kind) for name, tensor, view, kind in self._found()}
+
+    def stored(self) -> dict[str, Tensor]:
+        """The tensors themselves, as stored, by the same names."""
+        return {name: tensor for name, tensor, _, _ in self._found()}
+
+    def _found(self) -> Iterator[tuple[str, Tensor, View, str]]:
+        """Name, tensor, view and kind of each tensor of the adapter."""
         parameters = dict(self.host.named_parameters())
         buffers = dict(self.host.named_buffers())
         of_base = {id(t) for t in (self.base.weight, self.base.bias) if t is not None}
         named = {path: (name, view) for name, (path, view) in self.names.items()}
-        slots = {}
         for path, (name, view) in named.items():
             tensor = _at(self.host, path)
             if isinstance(tensor, Tensor):
                 kind = "parameter" if path in parameters else "buffer" if path in buffers else "plain"
-                slots[name] = _slot(tensor, view, kind)
+                yield name, tensor, view, kind
         for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
             for path, tensor in tensors.items():
                 ignored = kind == "buffer" and any(fnmatchcase(path, pattern) for pattern in self.bookkeeping)
                 if path not in named and id(tensor) not in of_base and not ignored:
-                    slots[path] = _slot(tensor, AS_IS, kind)
-        return slots
+                    yield path, tensor, AS_IS, kind
 
     def values(self) -> dict[str, Tensor]:
         """Copies of the tensors by name."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from conformance.measuring.compare import without_addresses
-from conformance.nouns.entry import ROOT, Entry, place_of
+from conformance.nouns.entry import ROOT, Entry, line_at
 from conformance.nouns.finding import Case
 from conformance.nouns.probe import Probe
 from refs.reference import Built, Reference
@@ -188,12 +188,18 @@ def in_words(error: Exception) -> str:
 
 def frame_of(error: BaseException | None) -> str:
     """`` (file:line in function)`` of the last frame that is neither torch's nor the harness's; or nothing."""
+    place, function = raised_at(error)
+    return f" ({place} in {function})" if place else ""
+
+
+def raised_at(error: BaseException | None) -> tuple[str, str]:
+    """``file:line`` and the function's name of that frame; empty if there is none."""
     frames = traceback.extract_tb(error.__traceback__) if error is not None else []
     for frame in reversed(frames):
         file = Path(frame.filename).resolve()
         if file.suffix == ".py" and _is_foreign(file):
-            return f" ({place_of(file)}:{frame.lineno} in {frame.name})"
-    return ""
+            return line_at(file, frame.lineno or 0), frame.name
+    return "", ""
 
 
 def _is_foreign(file: Path) -> bool:

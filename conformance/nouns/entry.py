@@ -21,6 +21,9 @@ from refs.settings import Settings
 from refs.subject import Subject
 
 ROOT = Path(__file__).parents[2]
+PROJECT = ("pyproject.toml", "setup.py", ".git")
+"""What the folder of a project has in it."""
+LINE = re.compile(r"^(?P<file>.+?):(?P<line>\d+)(?: \((?P<words>.*)\))?$")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Entry:
     @property
     def location(self) -> str:
         """``file:line`` of the code under audit."""
-        return _location(self.code)
+        return at(self.code)
 
 
 @dataclass(frozen=True)
@@ -81,22 +84,51 @@ class Library:
 
 
 @cache
-def _location(code: Any) -> str:
-    file = Path(inspect.getsourcefile(code) or "")
-    return f"{place_of(file)}:{inspect.getsourcelines(code)[1]}"
+def at(code: Any) -> str:
+    """``file:line`` of a class or function."""
+    return line_at(Path(inspect.getsourcefile(code) or ""), inspect.getsourcelines(code)[1])
 
 
-def place_of(file: Path) -> str:
-    """A source file for a reader elsewhere: below this repository, in its package with version, or its full path."""
+def line_at(file: Path, line: int, function: str = "") -> str:
+    """``file:line``; in an installed package ``file:line (function)``, or with the version if no function is named.
+
+    The same on every machine: no path of this one.
+    """
+    place, version = _place(file)
+    words = (function.replace(".<locals>", "") or version) if version else ""
+    return f"{place}:{line}" + (f" ({words})" if words else "")
+
+
+def split_line(location: str) -> tuple[str, int, str]:
+    """File, line and the words in parentheses of what ``line_at`` gave; line 0 if it is no such place."""
+    found = LINE.match(location)
+    return (found["file"], int(found["line"]), found["words"] or "") if found else (location, 0, "")
+
+
+def _place(file: Path) -> tuple[str, str]:
+    """A source file for a reader elsewhere, and the version of the installed package that it is in.
+
+    Its path in its package, below this repository, in the project that it belongs to, below the folder of the command;
+    else its name.
+    """
     path = file.resolve()
     parts = path.parts
     if "site-packages" in parts:
         inside = parts[len(parts) - parts[::-1].index("site-packages") :]
-        return f"{'/'.join(inside)} ({_version(inside[0].removesuffix('.py'))})"
-    for folder in (ROOT, Path.cwd()):
+        return "/".join(inside), _version(inside[0].removesuffix(".py"))
+    projects = [folder for folder in path.parents if any((folder / mark).exists() for mark in PROJECT)]
+    for folder in (ROOT, *projects[:1], Path.cwd(), _importable(path)):
         if path.is_relative_to(folder):
-            return path.relative_to(folder).as_posix()
-    return path.as_posix()
+            return path.relative_to(folder).as_posix(), ""
+    return path.name, ""
+
+
+def _importable(path: Path) -> Path:
+    """The folder from which the outermost package that holds the file is imported."""
+    folder = path.parent
+    while (folder / "__init__.py").is_file() and folder != folder.parent:
+        folder = folder.parent
+    return folder
 
 
 @cache

@@ -120,6 +120,9 @@ class Finding:
     """Everything that differs was compared in float64, and is within the limit that float32 has."""
     others: tuple[str, ...] = ()
     """What else differs, numbers first and the largest of them first."""
+    subject_at: str = ""
+    """``file:line`` of the audited side that the difference is about, where it is known better than by the class."""
+    reference_at: str = ""
     explained: str = ""
     """The residual in words, where it is exactly of a known form."""
 

@@ -63,11 +63,12 @@ def ruling(asked: Planned, finding: Finding, verdict: Verdict) -> tuple[str, boo
 def _figures(asked: Planned, finding: Finding) -> list[tuple[str, str]]:
     """What was measured, and who gave which value."""
     worst = finding.what + (f" at {finding.where}" if finding.where else "")
+    at = f", {finding.reference_at}" if finding.reference_at else ""
     rows = [
         ("outcome", f"{finding.outcome}: {finding.n_compared} numbers compared"),
         ("worst" if finding.outcome is Outcome.DIFFER else "tightest", worst),
-        ("got", f"{finding.got}   (subject: {asked.entry.name}, {asked.entry.location})"),
-        ("want", f"{finding.want}   ({_who_wants(asked, finding)})"),
+        ("got", f"{finding.got}   (subject: {asked.entry.name}, {finding.subject_at or asked.entry.location})"),
+        ("want", f"{finding.want}   ({_who_wants(asked, finding)}{at})"),
     ]
     if finding.outcome is Outcome.ERROR or finding.outcome is Outcome.NOT_APPLICABLE:
         rows[1:3] = [("asked", worst), ("got", f"{finding.got}   (reference or harness: {asked.reference.id})")]

@@ -53,7 +53,10 @@ Seen = tuple[Severity, str, tuple[str, ...], str, tuple[str, ...]]
 def rows(
     verdict: Verdict, planned: Iterable[Case], subject_location: str, location_of: Callable[[str], str]
 ) -> tuple[Row, ...]:
-    """The findings worth acting on, worst first. ``location_of`` gives ``file:line`` of the reference of a case."""
+    """The findings worth acting on, worst first, at the lines of their first case where these are known.
+
+    ``subject_location``: of the class; ``location_of`` gives ``file:line`` of the reference of a case.
+    """
     groups: dict[tuple[Severity, str, str], list[tuple[tuple[str, ...], str, tuple[str, ...]]]] = {}
     for severity, text, what, case, others in _seen(verdict, tuple(planned)):
         groups.setdefault((severity, text, location_of(case)), []).append((what, case, others))
@@ -64,7 +67,9 @@ def rows(
         also = tuple(dict.fromkeys(name for _, _, others in members for name in others))
         told += f"; also differ: {', '.join(also)}" if also else ""
         cases = tuple(case for _, case, _ in members)
-        made.append(Row(severity, verdict.variant, told, subject_location, location, cases))
+        first = verdict.findings.get(cases[0])
+        mine, other = (first.subject_at, first.reference_at) if first is not None else ("", "")
+        made.append(Row(severity, verdict.variant, told, mine or subject_location, other or location, cases))
     return tuple(sorted(made, key=lambda row: row.severity is not Severity.MUST_FIX))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from conformance.measuring.compare import raised
+from conformance.measuring.places import placed
 from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject, frame_of, in_words
 from conformance.nouns.finding import Finding, Outcome
 from conformance.planning.plan import Planned
@@ -17,7 +18,7 @@ def run_case(planned: Planned) -> Finding:
     """The finding of one case; never raises for a broken subject or reference."""
     trial = Trial(planned.entry, planned.reference, planned.probe, planned.check.name)
     with pinned():
-        return named(planned, _run_pinned(planned, trial))
+        return placed(trial, named(planned, _run_pinned(planned, trial)))
 
 
 def _run_pinned(planned: Planned, trial: Trial) -> Finding:

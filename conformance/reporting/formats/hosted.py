@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from conformance.nouns.entry import split_line
 from conformance.nouns.finding import Severity
 from conformance.reporting.rows import shared
 from conformance.reporting.view import SECTIONS, CardView, label_counts
@@ -15,10 +16,10 @@ def annotated(shown: Sequence[CardView]) -> str:
     for view in shown:
         for row in view.rows:
             kind = "error" if row.severity is Severity.MUST_FIX else "notice"
-            file, _, line = row.subject_location.rpartition(":")
+            file, line, _ = split_line(row.subject_location)
             told = f"{row.told}\nreference: {row.reference_location}\n{row.command}"
             title = f"{row.variant}: {view.verdict.label}"
-            lines.append(f"::{kind} file={_value(file)},line={_value(line)},title={_value(title)}::{_words(told)}\n")
+            lines.append(f"::{kind} file={_value(file)},line={line},title={_value(title)}::{_words(told)}\n")
     return "".join(lines)
 
 

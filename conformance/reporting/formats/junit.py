@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as xml
 
+from conformance.nouns.entry import split_line
 from conformance.nouns.finding import Case, Finding
 from conformance.reporting.rows import reference_fault
 from conformance.reporting.state import State, state_of
@@ -51,12 +52,12 @@ def _suite(view: CardView) -> xml.Element:
 
 
 def _test(view: CardView, case: Case, finding: Finding | None) -> xml.Element:
-    file, _, line = view.entry.location.rpartition(":")
+    file, line, _ = split_line((finding.subject_at if finding is not None else "") or view.entry.location)
     where = {
         "classname": f"{case.variant}.{case.reference}.{case.check}",
         "name": case.probe,
         "file": file,
-        "line": line,
+        "line": str(line),
     }
     test = xml.Element("testcase", {key: _legal(value) for key, value in where.items()})
     state = state_of(case, finding, view.verdict)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conformance.nouns.entry import split_line
 from conformance.nouns.finding import Severity
 from conformance.nouns.verdict import Deviation
 from conformance.reporting.html.names import check_of, of_finding
@@ -17,8 +17,6 @@ SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 ROOT, PACKAGES = "SRCROOT", "SITE_PACKAGES"
 GAP = "unproven"
 """The rule of what is missing and is no case."""
-PLACE = re.compile(r"^(?P<file>\S+?):(?P<line>\d+)(?: \((?P<name>.*)\))?$")
-"""``file:line`` or ``file:line (object)``, as the cards name places."""
 
 
 def sarif(shown: Sequence[CardView], questions: Mapping[str, str], version: str) -> str:
@@ -61,13 +59,15 @@ def _result(row: Row, order: Mapping[str, int]) -> dict[str, Any]:
 
 def _declared(view: CardView, deviation: Deviation, where: Sequence[str], order: Mapping[str, int]) -> dict[str, Any]:
     check = check_of(where[0]) or GAP
-    reference = place(view.reference_location, "the reference")
+    first = view.verdict.findings.get(where[0])
+    mine, other = (first.subject_at, first.reference_at) if first is not None else ("", "")
+    reference = place(other or view.reference_location, "the reference")
     return {
         "ruleId": check,
         "ruleIndex": order.get(check, -1),
         "level": "note",
         "message": {"text": f"{view.name}: declared: {deviation.what} ({deviation.link})"},
-        "locations": [each for each in (place(view.entry.location, ""),) if each],
+        "locations": [each for each in (place(mine or view.entry.location, ""),) if each],
         "relatedLocations": [{"id": 1, **reference}] if reference else [],
         "partialFingerprints": {"finding/v1": f"{view.name}-declared-{check}-{deviation.what}"},
         "suppressions": [{"kind": "inSource", "status": "accepted", "justification": deviation.why}],
@@ -76,19 +76,19 @@ def _declared(view: CardView, deviation: Deviation, where: Sequence[str], order:
 
 def place(location: str, words: str) -> dict[str, Any] | None:
     """A location object for ``file:line``; None where the place is not known."""
-    found = PLACE.match(location)
-    if found is None:
+    file, line, name = split_line(location)
+    if not line:
         return None
-    # The lock names a package's file from the folder in which packages are installed.
-    base = PACKAGES if found["name"] else ROOT
+    # A package's file is named from the folder in which packages are installed.
+    base = PACKAGES if name else ROOT
     made: dict[str, Any] = {
         "physicalLocation": {
-            "artifactLocation": {"uri": found["file"], "uriBaseId": base},
-            "region": {"startLine": int(found["line"])},
+            "artifactLocation": {"uri": file, "uriBaseId": base},
+            "region": {"startLine": line},
         }
     }
-    if found["name"]:
-        made["logicalLocations"] = [{"fullyQualifiedName": found["name"]}]
+    if name:
+        made["logicalLocations"] = [{"fullyQualifiedName": name}]
     if words:
         made["message"] = {"text": words}
     return made
