@@ -84,7 +84,7 @@ def answer(call: Any, *given: Any) -> str:
     try:
         call(*given)
     except AdapterError as error:
-        return f"refuses: got {error.got}; want {error.want}"
+        return f"refuses: {error.told}"
     except Wrong as error:
         return f"fails: {error}"
     except Exception as error:  # a row is no reason to lose the others

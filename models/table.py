@@ -60,7 +60,7 @@ def cell(life: Life, step: str) -> str:
     except NotHere:
         return "-"
     except AdapterError as error:
-        return f"refuses: got {error.got}; want {error.want}".replace(str(life.folder), "DIR")
+        return f"refuses: {error.told}".replace(str(life.folder), "DIR")
     except PeftRefuses as error:
         return f"peft refuses: {error}"
     except Wrong as error:

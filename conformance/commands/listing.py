@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from conformance.commands.options import Commands, add_entries
 from conformance.planning.names import READING, require_check, require_variants
@@ -49,6 +50,9 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for planned in asked:
         print(planned.case.id)
+    if not asked:
+        which = f"the check {options.check}" if options.check else "any check"
+        print(f"No case of {which} is planned: no reference of these variants can answer it.", file=sys.stderr)
     return 0
 
 

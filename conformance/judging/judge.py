@@ -19,6 +19,7 @@ FORM = ("shape", "dtype", "numbers that are not finite")
 UNDECIDED = (
     "it differs from a reference that is wrong about the same quantity elsewhere, and no closed form can be asked here"
 )
+NO_CASE = "no case of this check agreed"
 NEEDED = (LOCK, "params", "init", "gradients", "low_precision", "forward", "influence", "trajectory")
 """A variant is CORRECT only if each of these checks, and every other that is asked of it, agreed at least once: absence
 of difference is no proof."""
@@ -93,7 +94,7 @@ def _judge_one(
             continue
         matching = [d for d in deviations if _covers(d, case, finding)]
         if finding.outcome is Outcome.ERROR:
-            unproven.append((case.id, f"{finding.what}: got {finding.got}, want {finding.want}"))
+            unproven.append((case.id, finding.in_words))
         elif finding.outcome is Outcome.NOT_APPLICABLE and finding.what:
             pass  # the reference declares that it cannot answer, and it did raise
         elif finding.outcome is Outcome.NOT_APPLICABLE:
@@ -123,7 +124,7 @@ def _judge_one(
         by_default = {where for d, cases_of_it in seen.items() if d.by_default and not d.scope for where in cases_of_it}
         agreed |= {c.check for c in cases if c.id in by_default}
         agreed |= {decided.case.check for decided in minor}
-        unproven += [(check, "no case of this check agreed") for check in asked if check not in agreed]
+        unproven += [(check, NO_CASE) for check in asked if check not in agreed]
     for deviation, where in seen.items():
         if not any(fnmatchcase(case.within, deviation.cases) for case in cases):
             unproven.append((deviation.cases, "a declared deviation that matches no planned case"))

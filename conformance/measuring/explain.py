@@ -12,6 +12,9 @@ from conformance.measuring.trial import Trial
 EXACTLY = 1e-9
 """A form fits when what it leaves of the residual is below this share of it: it is named, or nothing is said."""
 
+ROWS = 3
+"""Different inputs that there must be before "the same for each input" is said."""
+
 
 def explained(trial: Trial, got: Tensor, want: Tensor, values: Mapping[str, Tensor]) -> str:
     """Such as "the residual is (1 - g) * bias", "the adapter's part is r/alpha times the reference's"; or nothing."""
@@ -23,7 +26,11 @@ def explained(trial: Trial, got: Tensor, want: Tensor, values: Mapping[str, Tens
         return ""
     with torch.no_grad():
         base = layer(trial.x).reshape(off.shape)
-    return _of_the_bias(trial, layer, off, values) or _of_the_scale(trial, got, want, base)
+    return (
+        _of_the_bias(trial, layer, off, values)
+        or _of_the_scale(trial, got, want, base)
+        or _of_each_output(layer, off, trial.x)
+    )
 
 
 def _fits(rest: Tensor, whole: Tensor) -> bool:
@@ -39,6 +46,14 @@ def _of_the_bias(trial: Trial, layer: nn.Linear, off: Tensor, values: Mapping[st
             return f"the residual is {name} * bias"
     if _fits(factor - factor[0], factor):
         return f"the residual is {factor[0].item():.6g} * bias"
+    return ""
+
+
+def _of_each_output(layer: nn.Linear, off: Tensor, x: Tensor) -> str:
+    """Of few inputs, being the same for all of them says nothing: of one it always is."""
+    rows = torch.unique(x.reshape(-1, x.shape[-1]), dim=0)
+    if layer.bias is None or len(rows) < ROWS or not _fits(off - off[:1], off):
+        return ""
     return "the residual is the same for every input: a multiple of the bias for each output"
 
 

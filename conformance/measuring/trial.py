@@ -121,7 +121,12 @@ class Trial:
         self, layer: nn.Linear | None = None, *, seed: int = 0, values: Mapping[str, Tensor] | None = None
     ) -> Subject:
         """The reference, built in the same way."""
-        assert isinstance(self.reference, Built)
+        if not isinstance(self.reference, Built):
+            raise TypeError(
+                f"the check {self.check} runs the variant beside another layer in this configuration, and "
+                f"{self.reference.id} is no layer. Give the method a reference that is one: Live or Transcribed "
+                "(docs/adding.md, A reference)."
+            )
         reference = self._build(self.reference.build, layer, seed)
         if values is not None:
             self.load(reference, values)

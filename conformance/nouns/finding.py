@@ -146,10 +146,16 @@ class Finding:
         """Whether the subject raised where a value was expected."""
         return RAISED in self.differing
 
+    @property
+    def in_words(self) -> str:
+        """What was seen beside what was expected; without ``want`` (nothing could be compared) what was seen."""
+        told = f"got {self.got}, want {self.want}" if self.want else self.got
+        return f"{self.what or self.outcome}: {told}"
+
     def message(self) -> str:
         """Got, want, where, and the next command, on one line."""
         return (
-            f"{self.case}: {self.what or self.outcome}: got {self.got}, want {self.want}"
+            f"{self.case}: {self.in_words}"
             + (f" at {self.where}" if self.where else "")
             + (f"; error {self.error:.2g}, limit {self.limit:.2g}" if self.limit else "")
             + f". Reproduce: conformance audit {self.case.split('/')[0]} --case '{self.case}'"

@@ -6,12 +6,10 @@ torch is imported when entries are loaded, and not before.
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conformance.planning.loading import loaded, wrong_kind
 from conformance.planning.names import FORM, BadRequest, did_you_mean, require_names, require_variants
 
 if TYPE_CHECKING:
@@ -61,30 +59,15 @@ def entries_at(place: str | None) -> tuple[Entry, ...]:
     from conformance.nouns.entry import Entry, Library
 
     place = OWN if place is None else place
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a module in the current folder can be named; last, so that it shadows nothing
-    module, _, attribute = place.partition(":")
-    want = "want MODULE:ATTRIBUTE (MODULE may be a file), an Entry, a tuple of Entry, a Library or a conforms_to"
-    try:
-        entries = _entries_of(getattr(_module(module), attribute))
-    except BadRequest:
-        raise
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise BadRequest(f"--entries: got {place!r} ({error}), {want}. Check the name, or run where it is.") from error
+    entries = loaded(place)
     if isinstance(entries, Entry):
         entries = (entries,)
     if isinstance(entries, Library):
         entries = entries.entries
     if not isinstance(entries, tuple) or not all(isinstance(entry, Entry) for entry in entries):
-        raise BadRequest(f"--entries: got a {type(entries).__name__} at {place!r}, {want}. Wrap it in a tuple.")
+        raise wrong_kind(place, entries)
     require_names([entry.name for entry in entries], place)
     return entries
-
-
-def _entries_of(found: Any) -> Any:
-    """What was named; of a test made by ``conforms_to`` its entry."""
-    asked = getattr(found, "conformance_asked", None)
-    return found if asked is None else asked().entry
 
 
 def library_at(place: str | None) -> str:
@@ -92,27 +75,8 @@ def library_at(place: str | None) -> str:
     from conformance.nouns.entry import Library
 
     place = OWN if place is None else place
-    module, _, attribute = place.partition(":")
-    found = getattr(_module(module), attribute)
-    return found.name if isinstance(found, Library) else module.split(".")[0]
-
-
-def _module(name: str) -> Any:
-    """A module by its name, or by its file (``path/to/mine.py``), whose folder then is on the path.
-
-    A file in a package (a folder with ``__init__.py``) is imported by its full name, as pytest does.
-    """
-    if not name.endswith(".py"):
-        return importlib.import_module(name)
-    file = Path(name).resolve()
-    if not file.is_file():
-        raise ImportError(f"no such file: {name}")
-    folder, name = file.parent, file.stem
-    while (folder / "__init__.py").is_file():
-        folder, name = folder.parent, f"{folder.name}.{name}"
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    return importlib.import_module(name)
+    found = loaded(place)
+    return found.name if isinstance(found, Library) else place.partition(":")[0].split(".")[0]
 
 
 def choose(names: Sequence[str], entries: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from conformance.judging.judge import NO_CASE
 from conformance.nouns.facts import LinkFacts, Pinned
 from conformance.nouns.finding import Case, Fault, Finding, Severity
 from conformance.nouns.verdict import Verdict
@@ -22,6 +23,8 @@ class Row:
     cases: tuple[str, ...]
     place: str = ""
     """Where the entries are, if they are not this repository's own."""
+    check: str = ""
+    """The check that lacks a case, where that is what was seen."""
 
     @property
     def case(self) -> str:
@@ -35,9 +38,11 @@ class Row:
 
     @property
     def command(self) -> str:
-        """What shows it again: its case, or the whole variant where what is missing is no case."""
-        case = f" --case '{self.case}'" if self.case.count("/") >= 3 else ""
+        """What shows it again: its case, the cases of its check, or the whole variant."""
         place = f" --entries {self.place}" if self.place else ""
+        if self.check:
+            return f"conformance list {self.variant}{place} --check {self.check}"
+        case = f" --case '{self.case}'" if self.case.count("/") >= 3 else ""
         return f"conformance audit {self.variant}{place}{case}"
 
 
@@ -46,6 +51,7 @@ def counted(n: int, text: str) -> str:
     return text if n == 1 else f"({n} cases) {text}"
 
 
+LACKING = "unproven: no case agreed in the check "
 Seen = tuple[Severity, str, tuple[str, ...], str, tuple[str, ...]]
 """Severity, text, all that differs (where the text does not say), case, and what else differs in it."""
 
@@ -69,7 +75,9 @@ def rows(
         cases = tuple(case for _, case, _ in members)
         first = verdict.findings.get(cases[0])
         mine, other = (first.subject_at, first.reference_at) if first is not None else ("", "")
-        made.append(Row(severity, verdict.variant, told, mine or subject_location, other or location, cases))
+        check = cases[0] if text.startswith(LACKING) else ""
+        at, beside = mine or subject_location, other or location
+        made.append(Row(severity, verdict.variant, told, at, beside, cases, check=check))
     return tuple(sorted(made, key=lambda row: row.severity is not Severity.MUST_FIX))
 
 
@@ -81,10 +89,14 @@ def _seen(verdict: Verdict, planned: tuple[Case, ...]) -> Iterable[Seen]:
         found = decided.finding
         yield Severity.NICE_TO_HAVE, f"{found.kind}: {describe(found)}", (), decided.case.id, found.others
     differs = {decided.case.check for decided in verdict.buggy}
+    # Where a check differs, it is said already that none of its cases agreed.
+    lacking = [check for check, why in verdict.unproven if why == NO_CASE and check not in differs]
     for missing, why in verdict.unproven:
-        if missing in differs:  # said already: no case of this check agreed
+        if why == NO_CASE:
             continue
         yield Severity.MUST_FIX, f"unproven: {why}", (), missing, ()
+    if lacking:
+        yield Severity.MUST_FIX, f"{LACKING}{', '.join(lacking)}", (), lacking[0], ()
     for decided in verdict.reference_faults:
         text, what = reference_fault(decided.finding)
         yield Severity.NICE_TO_HAVE, text, what, decided.case.id, ()
@@ -111,7 +123,7 @@ def describe(finding: Finding) -> str:
         if finding.explained:
             return f"{finding.what} is off: {finding.explained}"
         return f"{finding.what} differs beyond the limit (figures: run the command)"
-    return f"{finding.what}: got {finding.got}, want {finding.want}"
+    return finding.in_words
 
 
 def reference_fault(finding: Finding) -> tuple[str, tuple[str, ...]]:

@@ -96,9 +96,7 @@ class CardView:
 
     def command(self, row: Row) -> str:
         """The command that shows a finding: one case again, or all of them where it speaks of no case."""
-        place = f" --entries {self.place}" if self.place else ""
-        case = f" --case '{row.case}'" if row.case.count("/") >= 3 or not self.place else ""
-        return f"conformance audit {self.name}{place}{case}"
+        return replace(row, variant=self.name, place=self.place).command
 
     @property
     def promised(self) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from conformance.measuring.compare import raised
 from conformance.measuring.places import placed
 from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject, frame_of, in_words
+from conformance.nouns.entry import place_of
 from conformance.nouns.finding import Finding, Outcome
 from conformance.planning.plan import Planned
 from conformance.running.global_state import pinned
@@ -34,8 +37,15 @@ def _run_pinned(planned: Planned, trial: Trial) -> Finding:
             if problem := _silent(trial):
                 return raised(trial.case, problem, expected="a finite output: only the reference cannot answer here")
             return Finding(trial.case, Outcome.NOT_APPLICABLE, what=why, got=in_words(error), want="a value")
-        told = in_words(error)
-        return Finding(trial.case, Outcome.ERROR, what="the case could not be measured", got=told, want="a result")
+        return Finding(trial.case, Outcome.ERROR, what="the case could not be measured", got=_told(error))
+
+
+def _told(error: Exception) -> str:
+    """In words; of an error that has none, such as a bare ``assert``, where it was raised."""
+    if str(error):
+        return in_words(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {place_of(Path(frame.filename))}:{frame.lineno}: {frame.line}"
 
 
 def _declared(planned: Planned, text: str) -> str:

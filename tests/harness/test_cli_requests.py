@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,19 +70,54 @@ def test_a_number_of_workers_that_is_none(capsys: pytest.CaptureFixture[str], wo
     assert "--workers" in refused(capsys, "run", f"--workers={workers}")
 
 
-@pytest.mark.parametrize(
-    "place",
-    ["nonsense", "no.such:ENTRIES", f"{TOYS}:NO_SUCH", f"{TOYS}", f"{TOYS}:NOT_A_TUPLE", ":X", ""],
-)
+NO_ENTRIES = [
+    ("nonsense", "there is no module 'nonsense' to import from"),
+    ("no.such:ENTRIES", "there is no module 'no' to import from"),
+    ("no.py:ENTRIES", "there is no file no.py in"),
+    (f"{TOYS}:NO_SUCH", "has no 'NO_SUCH' (found in the file: ENTRIES, SOUND"),
+    (f"{TOYS}:SUOND", "Did you mean 'SOUND'?"),
+    (TOYS, f"the attribute is missing. Write {TOYS}:ENTRIES (found in the file: ENTRIES, SOUND"),
+    (f"{TOYS}:NOT_A_TUPLE", "is a list. Write a tuple of entries"),
+    (f"{TOYS}:ODD_CASE", "is of type str. It must be an Entry, a tuple of entries, a Library or a conforms_to test."),
+    (":X", "the module is missing. Write MODULE:ATTRIBUTE"),
+    ("", "the module is missing. Write MODULE:ATTRIBUTE"),
+]
+
+
+@pytest.mark.parametrize(("place", "why"), NO_ENTRIES)
 @pytest.mark.parametrize("command", ["run", "audit", "list"])
 def test_entries_that_are_none(
-    here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str], command: str, place: str
+    here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str], command: str, place: str, why: str
 ) -> None:
     """A misspelt place would audit the roster, or nobody."""
     elsewhere = ["--reports", "reports"] if command == "run" else []
     said = refused(capsys, command, "--entries", place, *elsewhere)
-    assert f"--entries: got {place!r}" in said or "--entries: got a " in said
-    assert "want MODULE:ATTRIBUTE" in said
+    assert said.splitlines()[-1].startswith("conformance: --entries")
+    assert why in said
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("def f(:", "cannot read the entry file FILE: line 1: invalid syntax: def f(:"),
+        (
+            "import conformance\n\nE = conformance.entry('mine', 'lora', print, cod=print)",
+            "The entry file FILE raised an error on import, line 3: TypeError: entry() got an unexpected keyword "
+            "argument 'cod'. Did you mean 'code'? Correct the file.",
+        ),
+        ("import no_such_thing", "FILE raised an error on import, line 1: ModuleNotFoundError: No module named 'no_su"),
+    ],
+)
+def test_an_entry_file_that_cannot_be_imported(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, why: str
+) -> None:
+    """A mistake in the file would end in a traceback, or be blamed on the option."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    name = f"broken_{len(text)}.py"
+    Path(name).write_text(text)
+    said = refused(capsys, "list", "--entries", f"{name}:E")
+    assert why.replace("FILE", name) in said
+    assert len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["run", "--nonsense"], ["run", "lora"]])

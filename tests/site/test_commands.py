@@ -140,6 +140,9 @@ def test_explain_tells_a_case_in_full(
     ):
         assert told in text, told
     assert "squared" not in text
+    (here / "reports" / "proof.json").unlink()
+    assert main(["explain", CASE, "--entries", BOTH]) == 0
+    assert "No reports/proof.json in this folder, so seeded faults cannot be listed." in capsys.readouterr().out
     assert main(["explain", CASE, "--entries", BOTH, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["limit"] == finding.limit

@@ -16,7 +16,7 @@ PEFT_METHODS: tuple[PeftMethod, ...] = (LORA, IA3, HRA, DELORA, ROAD)
 NO_COUNTERPART: dict[str, str] = {
     "antipasto_corda": "peft's CorDA decomposes W C and unwinds with C^-1: another basis, and another update in it",
 }
-"""What to say beyond "peft has no such method"."""
+"""Why these have none, where a method of peft has the same name."""
 
 
 def by_peft_type(peft_type: object, where: str) -> PeftMethod:
@@ -37,10 +37,11 @@ def by_variant(variant: type[Adapter], where: str) -> PeftMethod:
     for method in PEFT_METHODS:
         if variant in method.names:
             return method
-    why = NO_COUNTERPART.get(variant.name, "peft has no such method")
+    why = NO_COUNTERPART.get(variant.name, "no method of peft is known to compute the same")
+    have = ", ".join(each.name for method in PEFT_METHODS for each in method.names)
     raise AdapterError(
-        got=f"{variant.name} ({variant.__name__}): {why}",
-        want="one of " + ", ".join(each.name for method in PEFT_METHODS for each in method.names),
+        got=f"{variant.name} ({variant.__name__}) cannot be exported to peft: {why}. These can: {have}",
         where=where,
-        fix="merge(model) and save the whole model, or save(model, path) to load it here.",
+        fix="merge(model) and save the whole model, or save(model, path) to load it here. If peft has the method, give "
+        "it a row in variants/exchange/registry.py (docs/adding.md, step 5).",
     )

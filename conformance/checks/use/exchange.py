@@ -66,7 +66,8 @@ def run(trial: Trial) -> Finding:
                 life.to_peft(subject, folder)
         except SubjectFailed as refusal:
             if isinstance(trial.reference, Live):
-                return raised(trial.case, str(refusal), expected="peft has this method, so the export must work")
+                expected = f"the reference {trial.reference.id} is a layer of peft, so the export to peft must work"
+                return raised(trial.case, str(refusal), expected=expected)
             told = str(refusal).replace(str(folder), "adapter")  # the folder's name is another in each run
             return conclude(trial.case, _refused(trial, told, subject, before, folder), facts=Answer(Use.REFUSES, told))
         if not isinstance(trial.reference, Live):

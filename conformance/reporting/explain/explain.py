@@ -106,6 +106,11 @@ def _result(planned: Planned, f: Finding) -> list[str]:
 
 
 def _meant(meaning: Meaning, check: str) -> list[str]:
+    if not meaning.recorded:
+        return [
+            "No reports/proof.json in this folder, so seeded faults cannot be listed. Run the command in a checkout of "
+            "the suite."
+        ]
     if not meaning.n:
         return [f"reports/proof.json records no seeded fault that {check} detected."]
     return [f"{check} detected {meaning.n} seeded faults, among them:", *(f"- {told}" for told in meaning.told)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ class Meaning:
 
     n: int
     told: tuple[str, ...]
+    recorded: bool = True
+    """Whether there was a record to look in."""
 
 
 def recorded(file: Path) -> list[dict[str, Any]]:
@@ -29,9 +31,9 @@ def recorded(file: Path) -> list[dict[str, Any]]:
         return []
 
 
-def meaning(rows: Iterable[Mapping[str, Any]], check: str, variant: str) -> Meaning:
+def meaning(rows: Sequence[Mapping[str, Any]], check: str, variant: str) -> Meaning:
     """Those of the same variant first, then those that this check alone detected."""
     hit = [row for row in rows if check in row["kills"]]
     hit.sort(key=lambda row: (row["like"] != variant, len(row["kills"]), row["bug"]))
     told = dict.fromkeys(f"{row['bug']} ({row['like']})" for row in hit)
-    return Meaning(len(hit), tuple(told)[:SHOWN])
+    return Meaning(len(hit), tuple(told)[:SHOWN], recorded=bool(rows))

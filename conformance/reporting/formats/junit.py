@@ -88,9 +88,8 @@ def _told(view: CardView, case: Case, finding: Finding | None, state: State) -> 
         return f"differs as declared: {what}"
     if state in (State.WITNESSED, State.ILL_CONDITIONED):
         return reference_fault(finding)[0]
-    return f"{finding.what or state}: got {finding.got}, want {finding.want}" + (
-        f" at {finding.where}" if finding.where else ""
-    )
+    told = finding.in_words if finding.what else f"{state}: got {finding.got}, want {finding.want}"
+    return told + (f" at {finding.where}" if finding.where else "")
 
 
 def _legal(text: str) -> str:
