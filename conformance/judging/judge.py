@@ -214,12 +214,10 @@ def _label(
         return Label.BUGGY, f"{len(buggy)} of {len(cases)} planned cases differ, undeclared ({checks})."
     if unproven:
         return Label.UNPROVEN, f"{_count(len(unproven), 'thing')} missing; first: {unproven[0][0]}: {unproven[0][1]}."
-    partial = [d for d, where in seen.items() if where and d.by_default and not d.scope]
+    partial = {(d.what, d.why, d.link) for d, where in seen.items() if where and d.by_default and not d.scope}
     if minor:
         kinds = ", ".join(f"{sum(d.finding.kind is k for d in minor)} {k}" for k in Kind if _has(minor, k))
         return Label.PARTIAL, f"Of {len(cases)} planned cases: {kinds}."
-    if partial:
-        return Label.PARTIAL, f"{_count(len(partial), 'declared deviation')} under the default settings."
     agree = sum(_proves(finding) for finding in findings.values())
     silent = sum(finding.outcome is Outcome.NOT_APPLICABLE for finding in findings.values())
     clauses = [f"{agree} of {len(cases)} planned cases agree"]
@@ -229,7 +227,10 @@ def _label(
         clauses.append(f"in {len(faults)} the reference is wrong or ill-conditioned")
     if silent:
         clauses.append(f"in {silent} the reference raises an error, as declared")
-    return Label.CORRECT, "; ".join(clauses) + "."
+    counts = "; ".join(clauses) + "."
+    if partial:
+        return Label.PARTIAL, f"{_count(len(partial), 'declared deviation')} under the default settings. {counts}"
+    return Label.CORRECT, counts
 
 
 def _has(decided: list[Decided], kind: Kind) -> bool:

@@ -175,7 +175,7 @@ class SenseFacts:
 
 @dataclass(frozen=True)
 class AxisFacts:
-    """One axis of the space of uses, and its values that were asked about."""
+    """One setting of the test configurations, and its values that were tested."""
 
     name: str
     meaning: str
@@ -184,10 +184,11 @@ class AxisFacts:
 
 @dataclass(frozen=True)
 class Excuse:
-    """A value, or a number of pairs of values, that cannot be asked, and why."""
+    """Values, or pairs of values of two settings, that no test configuration has, and why."""
 
     what: str
     why: str
+    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

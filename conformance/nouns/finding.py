@@ -29,10 +29,10 @@ class Fault(StrEnum):
 
 
 class Severity(StrEnum):
-    """How much a difference weighs in the lists of the index."""
+    """Whether a finding is the reason for BUGGY or UNPROVEN, or information."""
 
     MUST_FIX = "MUST-FIX"
-    NICE_TO_HAVE = "NICE-TO-HAVE"
+    NOTE = "NOTE"
 
 
 class Kind(StrEnum):

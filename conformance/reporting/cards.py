@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from conformance.judging.gate import RESULTS
+from conformance.measuring.compare import BARE_EPS_SHARE, LOW_PRECISION_FACTOR
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Case
 from conformance.nouns.verdict import Verdict
@@ -18,7 +19,7 @@ from conformance.reporting.tables import compared, not_covered, steps
 from conformance.reporting.view import SECTIONS, WAYS, CardView, label_counts
 
 INDEX = "index.md"
-FORMAT = 2
+FORMAT = 3
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -46,9 +47,7 @@ def render(shown: tuple[CardView, ...]) -> dict[str, str]:
     card = environment.get_template("card.md.j2")
     files = {f"{view.name}.md": card.render(view=view, entry=view.entry, **_tables(view)) for view in shown}
     index = environment.get_template("index.md.j2")
-    must, nice = (
-        shared(row for view in shown for row in pick(view)) for pick in (CardView.must_fix, CardView.nice_to_have)
-    )
+    must, notes = (shared(row for view in shown for row in pick(view)) for pick in (CardView.must_fix, CardView.notes))
     of = {view.name: view for view in shown}
     files[INDEX] = index.render(
         command=lambda row: of[row.variant].command(row),
@@ -57,7 +56,7 @@ def render(shown: tuple[CardView, ...]) -> dict[str, str]:
         ways=WAYS,
         counts=label_counts(shown),
         must=must,
-        nice=nice,
+        notes=notes,
     )
     files[RESULTS] = json.dumps(results(shown), indent=2, sort_keys=True) + "\n"
     return files
@@ -69,6 +68,9 @@ def _tables(view: CardView) -> dict[str, Any]:
         "baselines": compared(view),
         "not_covered": not_covered(view),
         "steps": steps(view),
+        "factor": LOW_PRECISION_FACTOR,
+        "share": BARE_EPS_SHARE,
+        "kept": len(view.findings("space")) - view.coverage.points - 1 if view.coverage is not None else 0,
     }
 
 
@@ -88,6 +90,7 @@ def _result(view: CardView) -> dict[str, Any]:
         "findings": [
             {
                 "severity": row.severity.value,
+                "note": row.note.value if row.note else "",
                 "case": row.case,
                 "cases": len(row.cases),
                 "text": row.text,

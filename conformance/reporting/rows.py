@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from conformance.judging.judge import NO_CASE
 from conformance.nouns.facts import LinkFacts, Pinned
-from conformance.nouns.finding import Case, Fault, Finding, Severity
+from conformance.nouns.finding import Case, Fault, Finding, Kind, Severity
 from conformance.nouns.verdict import Verdict
+
+
+class Note(StrEnum):
+    """What a NOTE is about. The last two make the label PARTIAL, the others change nothing."""
+
+    FAULT = "fault in the reference"
+    ILL_CONDITIONED = "not compared (ill-conditioned)"
+    NANS = "not compared (NaN on both sides)"
+    LINK = "link not pinned"
+    STRICTER = Kind.STRICTER.value
+    FLOAT64 = Kind.FLOAT64.value
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,13 @@ class Row:
     """Where the entries are, if they are not this repository's own."""
     check: str = ""
     """The check that lacks a case, where that is what was seen."""
+    note: Note | None = None
+    """What a NOTE is about; None for MUST-FIX."""
+
+    @property
+    def label(self) -> str:
+        """``MUST-FIX``, or ``NOTE`` with what it is about."""
+        return f"{self.severity}: {self.note}" if self.note else str(self.severity)
 
     @property
     def case(self) -> str:
@@ -52,8 +71,9 @@ def counted(n: int, text: str) -> str:
 
 
 LACKING = "unproven: no case agreed in the check "
-Seen = tuple[Severity, str, tuple[str, ...], str, tuple[str, ...]]
-"""Severity, text, all that differs (where the text does not say), case, and what else differs in it."""
+Seen = tuple[Note | None, str, tuple[str, ...], str, tuple[str, ...]]
+"""What a NOTE is about (None: MUST-FIX), text, all that differs (where the text does not say), case, and what else
+differs in it."""
 
 
 def rows(
@@ -63,13 +83,14 @@ def rows(
 
     ``subject_location``: of the class; ``location_of`` gives ``file:line`` of the reference of a case.
     """
-    groups: dict[tuple[Severity, str, str], list[tuple[tuple[str, ...], str, tuple[str, ...]]]] = {}
-    for severity, text, what, case, others in _seen(verdict, tuple(planned)):
-        groups.setdefault((severity, text, location_of(case)), []).append((what, case, others))
+    groups: dict[tuple[Note | None, str, str], list[tuple[tuple[str, ...], str, tuple[str, ...]]]] = {}
+    for note, text, what, case, others in _seen(verdict, tuple(planned)):
+        groups.setdefault((note, text, location_of(case)), []).append((what, case, others))
     made = []
-    for (severity, text, location), members in groups.items():
+    for (note, text, location), members in groups.items():
         whats = sorted({name for names, _, _ in members for name in names})
-        told = f"{text}; it shows in: {', '.join(whats)}" if whats else text
+        told = f"{text} Affected: {', '.join(whats)}." if whats else text
+        severity = Severity.MUST_FIX if note is None else Severity.NOTE
         also = tuple(dict.fromkeys(name for _, _, others in members for name in others))
         told += f"; also differ: {', '.join(also)}" if also else ""
         cases = tuple(case for _, case, _ in members)
@@ -77,42 +98,42 @@ def rows(
         mine, other = (first.subject_at, first.reference_at) if first is not None else ("", "")
         check = cases[0] if text.startswith(LACKING) else ""
         at, beside = mine or subject_location, other or location
-        made.append(Row(severity, verdict.variant, told, at, beside, cases, check=check))
+        made.append(Row(severity, verdict.variant, told, at, beside, cases, check=check, note=note))
     return tuple(sorted(made, key=lambda row: row.severity is not Severity.MUST_FIX))
 
 
 def _seen(verdict: Verdict, planned: tuple[Case, ...]) -> Iterable[Seen]:
     for decided in sorted(verdict.buggy, key=lambda d: d.case.id):
         found = decided.finding
-        yield found.severity, describe(found), (), decided.case.id, found.others
+        yield None, describe(found), (), decided.case.id, found.others
     for decided in sorted(verdict.minor, key=lambda d: d.case.id):
         found = decided.finding
-        yield Severity.NICE_TO_HAVE, f"{found.kind}: {describe(found)}", (), decided.case.id, found.others
+        yield Note(found.kind), describe(found), (), decided.case.id, found.others
     differs = {decided.case.check for decided in verdict.buggy}
     # Where a check differs, it is said already that none of its cases agreed.
     lacking = [check for check, why in verdict.unproven if why == NO_CASE and check not in differs]
     for missing, why in verdict.unproven:
         if why == NO_CASE:
             continue
-        yield Severity.MUST_FIX, f"unproven: {why}", (), missing, ()
+        yield None, f"unproven: {why}", (), missing, ()
     if lacking:
-        yield Severity.MUST_FIX, f"{LACKING}{', '.join(lacking)}", (), lacking[0], ()
+        yield None, f"{LACKING}{', '.join(lacking)}", (), lacking[0], ()
     for decided in verdict.reference_faults:
         text, what = reference_fault(decided.finding)
-        yield Severity.NICE_TO_HAVE, text, what, decided.case.id, ()
+        yield Note.ILL_CONDITIONED if ill_conditioned(decided.finding) else Note.FAULT, text, what, decided.case.id, ()
     for case in planned:
         finding = verdict.findings.get(case.id)
         if finding is None:
             continue
         if isinstance(finding.facts, LinkFacts) and finding.facts.author is Pinned.NO_COMMIT:
-            text = "no commit of the authors' code is recorded, so that link is not pinned"
-            yield Severity.NICE_TO_HAVE, text, (), case.id, ()
+            text = "The link to the authors' code names no commit: none is recorded."
+            yield Note.LINK, text, (), case.id, ()
         if isinstance(finding.facts, LinkFacts):
             for line in finding.facts.gone:
-                yield Severity.NICE_TO_HAVE, f"a link does not lead where it did: {line}", (), case.id, ()
+                yield Note.LINK, f"A link does not lead where it did: {line}.", (), case.id, ()
         if finding.nans:
-            text = "NaN on both sides at the same place: those numbers were not compared"
-            yield Severity.NICE_TO_HAVE, text, (), case.id, ()
+            text = "Both sides return NaN at the same places. These values were not compared, the others were."
+            yield Note.NANS, text, (), case.id, ()
 
 
 def describe(finding: Finding) -> str:
@@ -126,20 +147,32 @@ def describe(finding: Finding) -> str:
     return finding.in_words
 
 
+def ill_conditioned(finding: Finding) -> bool:
+    """Whether a difference says nothing since the reference is ill-conditioned, and no fault of it was seen."""
+    return finding.fault is Fault.REFERENCE and not finding.at_fault
+
+
 def reference_fault(finding: Finding) -> tuple[str, tuple[str, ...]]:
     """What is wrong with the reference, and all that differs for that reason if the text does not say.
 
     All of it, and not the worst: where the reference is ill-conditioned, another machine finds another one the worst.
     """
+    name = finding.case.split("/")[1]
     if finding.at_fault:
-        return f"the reference is at fault: {finding.at_fault}", ()
-    if finding.fault is Fault.REFERENCE:
-        text = "ill-conditioned here, not compared: the reference gives NaN, or its result jumps when its tensors move "
-        return text + "by a few roundings", tuple(dict.fromkeys(thing.name for thing in finding.differing))
-    text = "the reference is at fault, the closed form agrees with the variant: "
+        return finding.at_fault, ()
+    if ill_conditioned(finding):
+        text = (
+            f"`{name}` is ill-conditioned there: it returns NaN, or its result changes strongly when its tensors "
+            "change by a few ulps."
+        )
+        return text, tuple(dict.fromkeys(thing.name for thing in finding.differing))
+    thing, _, aspect = finding.what.partition(": ")
+    wrong = f"In `{name}`, {f'the {aspect} of {thing}' if aspect else thing} is wrong: "
     if finding.numeric:
-        return text + f"{finding.what} of the reference is off by more than the limit (figures: run the command)", ()
-    return text + f"{finding.what}: the variant gives {finding.got}, the reference {finding.want}", ()
+        wrong += "off by more than the limit (figures: run the command)."
+    else:
+        wrong += f"{finding.want} instead of {finding.got}."
+    return f"{wrong} The closed form agrees with the variant.", ()
 
 
 @dataclass(frozen=True)
@@ -157,10 +190,10 @@ class Shared:
 
 
 def shared(all_rows: Iterable[Row]) -> list[Shared]:
-    """Rows of equal severity and text as one, in the order in which they first came."""
-    groups: dict[tuple[Severity, str], list[Row]] = {}
+    """Rows of equal label and text as one, in the order in which they first came."""
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in all_rows:
-        groups.setdefault((row.severity, row.text), []).append(row)
+        groups.setdefault((row.label, row.text), []).append(row)
     return [
         Shared(members[0], tuple(dict.fromkeys(r.variant for r in members)), sum(len(r.cases) for r in members))
         for members in groups.values()

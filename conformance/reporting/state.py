@@ -22,6 +22,7 @@ class State(StrEnum):
     EMPTY = "nothing was compared"
     DECLARED = "the variant differs as declared"
     WITNESSED = "the reference is wrong (the closed form agrees with the variant)"
+    FAULTY = "the reference is at fault (see the findings)"
     ILL_CONDITIONED = "the reference is ill-conditioned, so nothing is compared"
     CANNOT = "the reference raises an error, as declared, so nothing is compared"
 
@@ -35,6 +36,7 @@ SECTION_WORDS: tuple[tuple[State, str], ...] = (
     (State.STRICTER, "stricter"),
     (State.DECLARED, "declared"),
     (State.WITNESSED, "ok, reference at fault"),
+    (State.FAULTY, "ok, reference at fault"),
     (State.ILL_CONDITIONED, "ok, reference at fault"),
     (State.AGREE, "ok"),
 )
@@ -54,6 +56,8 @@ def state_of(case: Case, finding: Finding | None, verdict: Verdict) -> State:
     if any(case.id in where for _, where in verdict.declared):
         return State.DECLARED
     if any(case == decided.case for decided in verdict.reference_faults):
+        if finding.at_fault:
+            return State.FAULTY
         return State.ILL_CONDITIONED if finding.fault is Fault.REFERENCE else State.WITNESSED
     if any(case == decided.case for decided in verdict.minor):
         return State.FLOAT64 if finding.kind is Kind.FLOAT64 else State.STRICTER
@@ -80,4 +84,4 @@ def others(counts: Counter[State]) -> str:
 def section_word(states: Iterable[State]) -> str:
     """The state of a section in one word, the worst of its cases."""
     present = set(states)
-    return next((word for state, word in SECTION_WORDS if state in present), "missing" if present else "not asked")
+    return next((word for state, word in SECTION_WORDS if state in present), "missing" if present else "not tested")

@@ -6,20 +6,21 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from conformance.nouns.facts import StepFacts
+from conformance.measuring.training import STEPS
+from conformance.nouns.facts import LockFacts, StepFacts
 from conformance.reporting.state import State, state_of, tally
 from conformance.reporting.view import WAYS, CardView
 from refs.reference import Live, Recorded, Reference, Transcribed
 
 NOT_AGAINST_THE_REFERENCE: dict[str, str] = {
-    "references": "the lock: hashes of the reference's source, and the form of its links",
-    "refusals": "the untouched layer",
-    "promises": "what the entry says of its limits",
-    "detach": "the layer before the adapter came",
-    "checkpoint": "the adapter that was saved",
-    "several_layers": "each layer alone",
+    "references": "the lock file: hashes of the reference's source; and the form of the links",
+    "refusals": "the layer before the refused call: it must be unchanged",
+    "promises": "the limits that the entry declares",
+    "detach": "the layer before the adapter was attached",
+    "checkpoint": "the adapter before it was saved",
+    "several_layers": "each layer with its adapter alone",
     "coexistence": "each adapter alone on its layer",
-    "execution_modes": "the same adapter called plainly (autocast, cast to half precision: the reference)",
+    "execution_modes": "the same adapter in an ordinary call; for autocast and half precision, the reference",
 }
 """Checks whose baseline is not the reference that their cases name, and what it is."""
 
@@ -43,8 +44,10 @@ class Steps:
     reference: str
 
 
-NO_LAYER = "how it rounds in lower precision: a formula does not say how much rounding is allowed"
-NO_LAYER_BUT_NUMBERS = "whatever was not recorded: other configurations, random starts, longer training"
+NO_LAYER = "lower precision: a formula does not say how much rounding is allowed"
+NO_LAYER_BUT_NUMBERS = "what was not recorded: other configurations, random initial values, longer training"
+KINDS = {"linear": "`nn.Linear`", "conv1d": "transformers' `Conv1D`"}
+"""Layer types by their name among the test configurations."""
 
 
 def compared(view: CardView) -> list[Baseline]:
@@ -59,7 +62,8 @@ def compared(view: CardView) -> list[Baseline]:
             for pair in view.findings(check, reference.id)
         ]
         if pairs:
-            lines.append(Baseline(f"`{reference.id}`", _kind(reference), len(pairs), tally(view.states(pairs))))
+            kind = _kind(reference, view.lock(reference.id))
+            lines.append(Baseline(f"`{reference.id}`", kind, len(pairs), tally(view.states(pairs))))
     for check, baseline in NOT_AGAINST_THE_REFERENCE.items():
         if pairs := view.findings(check):
             lines.append(Baseline(f"check *{check}*", baseline, len(pairs), tally(view.states(pairs))))
@@ -69,18 +73,19 @@ def compared(view: CardView) -> list[Baseline]:
 def not_covered(view: CardView) -> list[str]:
     """What this card says nothing about."""
     method = view.entry.method
-    lines = [
-        "layers other than one `nn.Linear`, whole models, long training runs, GPUs, other versions of the reference"
-    ]
+    trained = f"training beyond {STEPS} steps" if view.findings("trajectory") else "training"
+    lines = [f"layer types other than {_layers(view)}; whole models; GPUs; other versions of the reference; {trained}"]
     absent = [name for name, check, pattern in WAYS if view.way(check, pattern) == "-"]
     if absent:
-        lines.append(f"{', '.join(absent)}: the variant, or peft, has no such thing")
+        lines.append(f"{', '.join(absent)}: not offered by the variant or not by the reference")
     if method is not None and method.closed is None:
-        lines.append("no closed form stands as an independent witness")
+        lines.append("differences that a closed form would decide: this method has no such independent witness")
     if method is not None and not method.built:
         lines.append(NO_LAYER if not method.recorded else NO_LAYER_BUT_NUMBERS)
     elif method is not None and not any(isinstance(reference, Live) for reference in method.references):
-        lines.append("peft has no layer for this method: the reference is a transcription of the authors' method")
+        lines.append("a layer of peft: peft has none for this method, the reference is a transcription")
+    elif method is not None and not any(isinstance(reference, Transcribed) for reference in method.references):
+        lines.append("the authors' code: nothing is transcribed or recorded from it")
     reasons = Counter(
         (case.reference, finding.what)
         for case, finding in ((c, view.verdict.findings.get(c.id)) for c in view.planned)
@@ -93,7 +98,19 @@ def not_covered(view: CardView) -> list[str]:
     )
     if ill:
         lines.append(f"{_cases(ill)} in which the reference is ill-conditioned (listed under the findings)")
+    if view.coverage is not None and view.coverage.excused:
+        lines.append("combinations of settings that no test configuration has: the last table of section 6")
     return lines
+
+
+def _layers(view: CardView) -> str:
+    """The layer types that were tested."""
+    axes = view.coverage.axes if view.coverage is not None else ()
+    seen = next((axis.values for axis in axes if axis.name == "layer"), ("linear",))
+    names = [KINDS.get(kind, kind) for kind in KINDS if kind in seen]
+    if view.findings("quantised"):
+        names.append("bitsandbytes' 4-bit and 8-bit linear layers")
+    return ", ".join(names)
 
 
 def steps(view: CardView) -> list[Steps]:
@@ -123,14 +140,17 @@ def _cases(n: int) -> str:
     return "1 case" if n == 1 else f"{n} cases"
 
 
-def _kind(reference: Reference) -> str:
+def _kind(reference: Reference, lock: LockFacts | None) -> str:
     if isinstance(reference, Live):
-        return f"a real layer of the pinned {reference.package}"
+        version = f" {lock.version}" if lock is not None and lock.version else ""
+        place = f", {lock.location.split()[0]}" if lock is not None else ""
+        return f"a layer of {reference.package}{version}{place}"
     if isinstance(reference, Transcribed):
-        return "the authors' method, transcribed and proved on vectors recorded from their code"
+        vectors = f"; it reproduces {lock.vectors} golden vectors recorded from their code" if lock is not None else ""
+        return f"the authors' method, transcribed{vectors}"
     if isinstance(reference, Recorded):
         return "numbers recorded from an implementation"
-    return "the formula as one weight and one bias in NumPy float64, an independent witness"
+    return "the formula in NumPy float64 (effective weight and bias), an independent witness"
 
 
 def _words(pairs: Iterable[tuple[str, str]]) -> str:

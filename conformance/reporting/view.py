@@ -25,7 +25,7 @@ from conformance.nouns.facts import (
 )
 from conformance.nouns.finding import Case, Finding, Outcome, Severity
 from conformance.nouns.verdict import Deviation, Label, Verdict
-from conformance.reporting.rows import Row, rows
+from conformance.reporting.rows import Note, Row, rows
 from conformance.reporting.state import State, section_word, state_of, tally
 
 F = TypeVar("F", bound=Facts)
@@ -194,6 +194,12 @@ class CardView:
         """What became of each case."""
         return [state_of(case, finding, self.verdict) for case, finding in pairs]
 
+    def exceptions(self, check: str) -> str:
+        """``2 exceptions``: the cases of a check that say nothing of the variant, since the reference is at fault."""
+        states = self.states(self.findings(check))
+        n = sum(state in (State.WITNESSED, State.FAULTY, State.ILL_CONDITIONED) for state in states)
+        return f"{n} exception{'' if n == 1 else 's'}" if n else ""
+
     def section(self, checks: tuple[str, ...]) -> str:
         """The state of a section in one word, the worst of its cases."""
         return section_word(self.states(pair for check in checks for pair in self.findings(check)))
@@ -237,12 +243,22 @@ class CardView:
         return lock.location if lock is not None else self.reference_location
 
     def must_fix(self) -> list[Row]:
-        """What made the label BUGGY or UNPROVEN."""
+        """The reasons for BUGGY or UNPROVEN."""
         return [row for row in self.rows if row.severity is Severity.MUST_FIX]
 
-    def nice_to_have(self) -> list[Row]:
-        """What is worth knowing."""
+    def notes(self) -> list[Row]:
+        """Information: faults of the reference, and what was not compared."""
         return [row for row in self.rows if row.severity is not Severity.MUST_FIX]
+
+    @property
+    def deviates(self) -> list[str]:
+        """What makes the label PARTIAL, one line each: for the first lines of the card."""
+        lines = []
+        for deviation, where in self.declared(False):
+            if deviation.by_default:
+                of = dict.fromkeys(f"`{case.split('/')[1]}`" for case in where)
+                lines.append(f"Unlike {' and '.join(of)}: {deviation.what}. Declared (section 7).")
+        return lines + [f"{row.note}: {row.told}" for row in self.notes() if row.note in (Note.STRICTER, Note.FLOAT64)]
 
     def declared(self, scope: bool) -> list[tuple[Deviation, tuple[str, ...]]]:
         """Declared deviations, or the scope cuts among them; those of equal words are one."""

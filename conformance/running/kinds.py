@@ -68,7 +68,7 @@ def beyond_the_reference(planned: Planned, finding: Finding) -> Finding:
         first = finding.what if finding.what in {str(thing) for thing in left} else str(left[0])
         return replace(finding, differing=left, what=first, others=tuple(o for o in others if o != first))
     main = planned.entry.method.main.id if planned.entry.method is not None else ""
-    told = f"{main} does not give this either: {', '.join(sorted(map(str, shared)))}"
+    told = f"`{main}` fails the same check: {', '.join(sorted(map(str, shared)))}."
     return replace(finding, fault=Fault.REFERENCE, at_fault=told)
 
 

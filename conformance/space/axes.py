@@ -95,30 +95,32 @@ AXES: tuple[Axis, ...] = (
     Axis(
         "mode",
         ("train", "eval", "no_grad", "inference"),
-        "training mode; or eval mode with gradients, under no_grad, in inference_mode",
+        "training mode; or eval mode: with gradients (eval), under no_grad, in inference_mode",
         paths={"no_grad": "no gradients"},
     ),
-    Axis("attached", ("train", "eval"), "mode of the layer when the adapter comes", paths={}),
+    Axis("attached", ("train", "eval"), "mode of the layer when the adapter is attached", paths={}),
     Axis("bias", (True, False), "whether the layer has a bias"),
     Axis(
         "by",
         (0.5, 0.0, 0.1, 3.0, -0.5),
-        "how far the tensors are moved; negative: beyond zero",
+        "size of the random shift of the trained tensors, as a share of their own size (0.0: initial values; negative: "
+        "their sign is changed first)",
         ends=(-4.0, 4.0),
         hiding=(0.0,),
     ),
     Axis(
         "life",
         ("fresh", "called", "steps", "saved", "reloaded", "merged", "folded", "written"),
-        "what happened before: a call, three optimiser steps, save and load, state_dict into another adapter on "
-        "another base, merge and unmerge, merge, a write through .data",
+        "history of the adapter before the calls (fresh: attached; called: one call; steps: three optimiser steps; "
+        "saved: save and load; reloaded: its state_dict loaded into another adapter, on another base; merged: merge "
+        "and unmerge; folded: merge; written: a write through .data)",
     ),
     Axis("layer", KINDS, "layer type: nn.Linear, or transformers' Conv1D, which stores W^T"),
     Axis(
         "calls",
         ("once", "twice", "accumulated", "again", "double"),
-        "two forwards before one backward, gradients that add up, a second backward over one graph, the gradient of a "
-        "gradient",
+        "calls (once: forward and backward; twice: two forwards before one backward; accumulated: gradients that add "
+        "up; again: a second backward over one graph; double: the gradient of a gradient)",
     ),
     Axis("keyword", (False, True), "whether the input is passed by its keyword"),
     Axis("autocast", (False, True), "bfloat16 autocast around the calls"),
@@ -128,7 +130,7 @@ AXES: tuple[Axis, ...] = (
 DROPOUT = Axis(
     "dropout",
     (0.0, 1e-15, 0.3),
-    "probability of dropout; next to 0 it takes the way of dropout and drops nothing",
+    "probability of dropout (1e-15: the code path of dropout, but nothing is dropped)",
     paths={},
     ends=(0.0, 0.8),
 )

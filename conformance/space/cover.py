@@ -201,7 +201,7 @@ def _seeded(search: _Search, excused: list[tuple[str, str]], missing: list[str])
         search.uncovered[n] &= ~(1 << m)
         blocked |= search.conflict(m, n)
         if blocked and search.steps <= PATIENCE:
-            excused.append((search.told(m, n), "no point has both: " + "; ".join(blocked)))
+            excused.append((search.told(m, n), "no test configuration can have both: " + "; ".join(blocked)))
         else:
             missing.append(search.told(m, n))
 

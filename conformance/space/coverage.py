@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
-from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import product
+from typing import Any
 
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import AxisFacts, CoverageFacts, Excuse
@@ -22,7 +25,7 @@ def coverage(entry: Entry) -> CoverageFacts:
     references = [reference for reference in method.references if asked(reference)]
     asked_for: dict[str, dict[str, None]] = {}
     meanings: dict[str, str] = {}
-    excuses: Counter[tuple[str, str]] = Counter()
+    excuses: dict[tuple[str, str], list[str]] = {}
     missing: list[str] = []
     points = pairs = 0
     for reference in references:
@@ -43,12 +46,11 @@ def coverage(entry: Entry) -> CoverageFacts:
                 for value in axis.values
                 if value not in seen and f"{axis.name}={value}" not in told
             ]
-        excuses.update((f"{what} ({reference.id})", why) for what, why in space.excused)
-        grouped = Counter(why for _, why in array.excused)
-        excuses.update({(f"{n} pair{'s' * (n > 1)} of values ({reference.id})", why): 1 for why, n in grouped.items()})
+        for excuse in (*_in_words(space.excused, _values), *_in_words(array.excused, _pairs)):
+            excuses.setdefault(excuse, []).append(reference.id)
     missing += [f"config field {name}, which is on no axis" for name in fields_without_an_axis(entry)]
     axes = tuple(AxisFacts(name, meanings[name], tuple(values)) for name, values in asked_for.items())
-    told_excuses = tuple(Excuse(what, why) for what, why in excuses)
+    told_excuses = tuple(Excuse(what, why, tuple(of)) for (what, why), of in excuses.items())
     return CoverageFacts(axes, points, pairs, told_excuses, tuple(dict.fromkeys(missing)))
 
 
@@ -63,7 +65,57 @@ def fields_without_an_axis(entry: Entry) -> list[str]:
     return [field.name for field in dataclasses.fields(config) if field.name not in known]
 
 
-def _word(value: object) -> str:
+MOST = 4
+"""Pairs of settings that are named with their values; of more, only the settings are."""
+
+
+def _in_words(excused: Iterable[tuple[str, str]], told: Callable[[list[str]], str]) -> list[tuple[str, str]]:
+    """What is left out and why, one of each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for what, why in excused:
+        by_reason.setdefault(why, []).append(what)
+    return [(told(whats), why) for why, whats in by_reason.items()]
+
+
+def _values(whats: list[str]) -> str:
+    """``dtype=f32, bf16; autocast=yes``."""
+    by_name: dict[str, list[str]] = {}
+    for what in whats:
+        name, value = _read(what)
+        by_name.setdefault(name, []).append(value)
+    return "; ".join(f"{name}={', '.join(values)}" for name, values in by_name.items())
+
+
+def _pairs(whats: list[str]) -> str:
+    """``mode=no_grad, inference with calls=again, double (4 pairs)``; of many, the settings and the number alone."""
+    by_names: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for what in whats:
+        (one, v), (other, w) = (_read(part) for part in what.split(" with "))
+        by_names.setdefault((one, other), []).append((v, w))
+    n = f"{len(whats)} pair{'' if len(whats) == 1 else 's'}"
+    if len(by_names) > MOST:
+        return "; ".join(f"{one} with {other}: {len(pairs)}" for (one, other), pairs in by_names.items()) + f" ({n})"
+    return "; ".join(_two(*names, pairs) for names, pairs in by_names.items()) + ("" if len(whats) == 1 else f" ({n})")
+
+
+def _two(one: str, other: str, pairs: list[tuple[str, str]]) -> str:
+    """Pairs of values of two settings: all of some values with all of others, or value by value."""
+    firsts, seconds = (list(dict.fromkeys(side)) for side in zip(*pairs))
+    if set(product(firsts, seconds)) == set(pairs):
+        return f"{one}={', '.join(firsts)} with {other}={', '.join(seconds)}"
+    return "; ".join(f"{one}={v} with {other}={', '.join(w for u, w in pairs if u == v)}" for v in firsts)
+
+
+def _read(what: str) -> tuple[str, str]:
+    """Name and value of ``size=(260, 64)``, the value as in the table of settings."""
+    name, _, text = what.partition("=")
+    try:
+        return name, _word(ast.literal_eval(text))
+    except (ValueError, SyntaxError):
+        return name, text
+
+
+def _word(value: Any) -> str:
     if isinstance(value, tuple):
         return "x".join(map(str, value)) or "none"
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

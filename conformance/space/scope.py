@@ -101,7 +101,7 @@ def _beyond(reference: Reference, axes: Iterable[Axis]) -> list[tuple[str, Any, 
         for value in axis.values if axis.name not in FIELDS else ():
             settings = Settings(options=tuple(sorted({**fixed, axis.name: value}.items())))
             if not reference.covers(settings) and not isinstance(reference, ClosedForm):
-                gone.append((axis.name, value, f"{reference.id} has no {axis.name}={value}"))
+                gone.append((axis.name, value, f"{reference.id} does not have this value"))
     return gone
 
 

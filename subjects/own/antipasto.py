@@ -22,9 +22,9 @@ _REFUSED = ({"r": 0}, {"r": 13}, {"coeff": float("nan")})
 def _residual_of_stored_factors(name: str) -> Deviation:
     return Deviation(
         cases=f"authors:{name}/params/t0-f32+bf16-*",
-        what="with adapter tensors in bfloat16 on a float32 layer W_res is W less the product of the stored, "
-        "rounded factors; the authors subtract the unrounded ones, and the start is then off by that rounding",
-        why="what is subtracted must be what the forward adds back",
+        what="with adapter tensors in bfloat16 on a float32 layer, W_res is W minus the product of the stored, rounded "
+        "factors; the authors subtract the unrounded product, so the initial output is off by that rounding",
+        why="W_res plus the product that the forward adds must be W",
         link=LORA_LITE,
         by_default=False,
         shows=("base weight",),
@@ -34,9 +34,9 @@ def _residual_of_stored_factors(name: str) -> Deviation:
 _PADDING = tuple(
     Deviation(
         cases=f"authors:antipasto/{check}/*calibration=masked*",
-        what="tokens that the attention mask rules out do not count when directions are chosen; in the authors' "
-        "code they do, except in the variant with the oriented basis",
-        why="padding says nothing about the inputs",
+        what="tokens that the attention mask excludes do not count when directions are chosen; in the authors' code "
+        "they count, except in the variant with the oriented basis",
+        why="padding tokens carry no information about the inputs",
         link=LORA_LITE,
         by_default=False,
         shows=("base weight", "S at t=0", "U diag(S) Vh at t=0", "W_res at t=0"),
@@ -61,8 +61,8 @@ def _of_the_originals(original: str, angles: str, delta: str) -> tuple[Deviation
     starts = tuple(
         Deviation(
             cases=f"authors:{original}/init/{probes}",
-            what=f"the angles start at 0; {original} draws them, {angles}{delta}",
-            why="lora-lite, whose method this is, starts so; convention starts as the original does",
+            what=f"the initial angles are 0; {original} draws them, {angles}{delta}",
+            why=f"lora-lite, the source of this method, does so; the option convention='{original}' draws them",
             link=link,
             by_default=True,
             shows=("angles_?: *", "angles_? at t=0", "delta: *"),
@@ -77,8 +77,8 @@ def _of_the_originals(original: str, angles: str, delta: str) -> tuple[Deviation
         *starts,
         Deviation(
             cases=f"authors:{original}/chirality/*",
-            what=f"an angle of +x turns its basis the other way than in {original}: the angles are its negatives",
-            why="lora-lite, whose method this is, turns so; convention turns as the original does",
+            what=f"an angle of +x rotates its basis in the opposite direction to {original}: angles differ in sign",
+            why=f"lora-lite, the source of this method, does so; the option convention='{original}' does not",
             link=link,
             by_default=True,
             shows=("turn of +angles_?",),
@@ -94,9 +94,9 @@ _ORIGINALS = (
     ),
     Deviation(
         cases="authors:antipasto3/reconstruction/*",
-        what="W_res is kept in the layer's own dtype; antipasto3 keeps it in bfloat16, which loses between 1e-4 and "
+        what="W_res has the layer's dtype; antipasto3 stores it in bfloat16, with a rounding error between 1e-4 and "
         "1e-2 of the weight",
-        why="at the start, and at coeff 0, the model should be the original one to its own precision",
+        why="at t=0 and at coeff=0 the model must be the original one, in its own precision",
         link=LORA_LITE,
         by_default=True,
         shows=("dtype that W_res is kept in",),
@@ -165,10 +165,10 @@ CORDA = row(
     deviations=(
         Deviation(
             cases="peft:corda/data_init/*",
-            what="the basis comes from W C^(1/2) and its inverse root, C = E[x x^T] + eps I; peft's CorDA decomposes "
-            "W C and unwinds with C^-1, which spans another subspace",
-            why="the method is the authors' AntiPaSTO on an oriented basis, which weighs a direction by how far it "
-            "moves the output; peft follows the equations as the CorDA paper prints them",
+            what="the basis is computed from W C^(1/2) and C^(-1/2), C = E[x x^T] + eps I, as in the authors' code; "
+            "peft's CorDA decomposes W C and multiplies by C^-1, which spans another subspace",
+            why="the basis of the authors' AntiPaSTO weights a direction by how much it changes the output; peft "
+            "follows the equations of the CorDA paper",
             link="https://arxiv.org/abs/2406.05223",
             by_default=True,
             shows=("span of P",),

@@ -27,8 +27,8 @@ HRA = row(
     deviations=(
         Deviation(
             cases="peft:hra/params/*-odd-rank",
-            what="an odd rank is refused with an error; peft warns and starts at random, away from the identity",
-            why="reflections cancel in pairs, so an odd number of them has no start at the identity",
+            what="an odd rank raises an error; peft warns and draws random initial values, which are not the identity",
+            why="reflections cancel in pairs, so an odd number of them cannot start as the identity",
             link=PEFT_HRA,
             by_default=False,
             scope=True,
@@ -36,8 +36,9 @@ HRA = row(
         ),
         Deviation(
             cases="*:hra/init/*-gram_schmidt",
-            what="with Gram-Schmidt U starts unpaired, uniform on +-1/sqrt(r); peft and the authors start with pairs",
-            why="Gram-Schmidt of a vector and its copy is 0 / 0: that start gives NaN or amplified rounding",
+            what="with gram_schmidt=True the rows of U are drawn one by one, uniform on +-1/sqrt(r); peft and the "
+            "authors draw pairs of equal rows",
+            why="Gram-Schmidt of a vector and its copy is 0 / 0, which gives NaN or amplified rounding",
             link=PEFT_HRA,
             by_default=False,
             shows=("U: *",),
@@ -54,9 +55,9 @@ ROAD = row(
     deviations=(
         Deviation(
             cases="authors:road/pairing/*-default",
-            what="the default group_size of 64 pairs an output with the one 32 places on; the author pairs neighbours, "
-            "which is group_size 2",
-            why="peft's default is 64, and what is trained there is loaded here",
+            what="the default group_size=64 pairs output i with output i + 32, as peft does; the authors' code pairs "
+            "neighbours (group_size=2)",
+            why="adapters trained in peft, whose default is 64, must load here",
             link="https://github.com/BaohaoLiao/pyreft/tree/38dfe268df18bdc19a13fb1af6a7eb49431ac986",
             by_default=True,
             shows=("partner of the first output",),

@@ -18,9 +18,9 @@ LORA = row("lora", invariants=ON_CODES, has_dropout=True, options=_LORA, refused
 _ROUNDED_FACTORS = tuple(
     Deviation(
         cases=f"{reference}:pissa/params/t0-f32+bf16-*",
-        what="with adapter tensors in bfloat16 on a float32 layer W_res is W less the product of the stored, "
-        f"rounded tensors; {whose} the adapter after W_res is formed, and the start is then off by that rounding",
-        why="what is subtracted must be what the forward adds back",
+        what="with adapter tensors in bfloat16 on a float32 layer, W_res is W minus the product of the stored, rounded "
+        f"tensors; {whose} the adapter after W_res is formed, so the initial output is off by that rounding",
+        why="W_res plus the product that the forward adds must be W",
         link=link,
         by_default=False,
         shows=("base weight",),
@@ -72,9 +72,9 @@ EVA = row(
     deviations=(
         Deviation(
             cases="authors:eva/ranks/*-rho=[12].[05]*",
-            what="alpha follows a layer's rank, so that the scale stays alpha / r; the authors' loader scales by alpha "
-            "over the layer's own rank (adjust_scaling=False does so here)",
-            why="peft does so, and a layer that got more rank is not scaled down for it",
+            what="alpha grows with a layer's rank, so every layer keeps the scale alpha / r, as in peft; the authors' "
+            "loader scales by alpha / (rank of the layer), which is adjust_scaling=False here",
+            why="a layer that gets a larger rank must not get a smaller scale for it",
             link="https://github.com/ml-jku/EVA/blob/a5ac24bc04da5e6f50ee9de4e7ad5ee5ff4f438d/src/utils.py",
             by_default=True,
             shows=("scale of *",),

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from conformance.judging.judge import judge
 from conformance.nouns.facts import SidePair, StepFacts
-from conformance.nouns.finding import RAISED, Case, Fault, Finding, Outcome, Severity
+from conformance.nouns.finding import RAISED, Case, Fault, Finding, Kind, Outcome, Severity
 from conformance.nouns.verdict import Label, Verdict
 from conformance.reporting import cards, report
-from conformance.reporting.rows import Row, describe, reference_fault, shared
+from conformance.reporting.rows import Note, Row, describe, reference_fault, shared
 from conformance.reporting.state import State, section_word, state_of, tally
 from conformance.reporting.tables import NOT_AGAINST_THE_REFERENCE, compared, not_covered, steps
 from conformance.reporting.view import SECTIONS, CardView
 from conformance.running.evidence import Evidence
+from subjects.own.roster import ENTRIES
 from tests.harness import toys
 from tests.harness.world import FORWARD, PARAMS, WIDE, agree, deviation, differ, sound, verdict
+
+ROOT = Path(__file__).parents[2]
 
 
 def view(findings: dict[str, Finding], plan: tuple[Case, ...]) -> CardView:
@@ -105,9 +109,10 @@ def test_equal_findings_are_one_with_a_count(findings: dict[str, Finding], plan:
 
 def test_a_finding_that_several_variants_share_is_one_line_of_the_index() -> None:
     """The index would repeat one remark for each variant."""
-    row = Row(Severity.NICE_TO_HAVE, "a", "not pinned", "a.py:1", "r.py:1", ("a/x",))
+    row = Row(Severity.NOTE, "a", "not pinned", "a.py:1", "r.py:1", ("a/x",), note=Note.LINK)
     one, two = shared([row, replace(row, variant="b", cases=("b/x", "b/y")), replace(row, text="else")])
     assert (one.variants, one.told) == (("a", "b"), "(3 cases) not pinned")
+    assert one.row.label == "NOTE: link not pinned"
     assert (two.variants, two.told) == (("a",), "else")
 
 
@@ -119,9 +124,11 @@ def test_findings_in_words() -> None:
     assert describe(differ(WIDE)) == "output: got 1, want 2"
     assert "1.0001" not in describe(differ(WIDE, numeric=True, got="1.0001"))
     text, what = reference_fault(differ(WIDE, fault=Fault.REFERENCE))
-    assert text.startswith("ill-conditioned here, not compared: ")
+    assert text.startswith(f"`{WIDE.reference}` is ill-conditioned there: ")
     assert what == ("output",)
-    assert "the variant gives 1, the reference 2" in reference_fault(differ(WIDE))[0]
+    said = "is wrong: 2 instead of 1. The closed form agrees with the variant."
+    assert reference_fault(differ(WIDE))[0] == f"In `{WIDE.reference}`, output {said}"
+    assert f"the shape of output {said}" in reference_fault(differ(WIDE, what="output: shape"))[0]
 
 
 def test_the_card_leads_with_verdict_findings_and_what_was_compared(findings: dict[str, Finding]) -> None:
@@ -171,3 +178,44 @@ def test_equal_steps_are_one_line(findings: dict[str, Finding], plan: tuple[Case
         ("bf16 + default, f16 + default (12 -> 20)", "g: survives", "the same"),
         ("f16 + default (32 -> 16)", "g: lost", "g: survives"),
     ]
+
+
+def test_the_first_lines_of_a_partial_card_say_what_deviates() -> None:
+    """A reader would see PARTIAL with a count, and search eight sections for the deviation."""
+    partial = [entry for entry in ENTRIES if any(d.by_default and not d.scope for d in entry.deviations)]
+    assert len(partial) >= 4
+    for entry in partial:
+        text = (ROOT / "reports" / f"{entry.name}.md").read_text(encoding="utf-8")
+        first, _, rest = text.partition("\nAudited: ")
+        assert first.startswith(f"# {entry.name}: PARTIAL\n")
+        by_default = [d for d in entry.deviations if d.by_default and not d.scope]
+        for each in by_default:
+            assert f"{each.what}. Declared (section 7)." in first
+        assert first.count("\n- ") == len({each.what for each in by_default})
+        assert "No undeclared difference." in rest.partition("## What was compared")[0]
+        assert not [each.what for each in entry.deviations if not each.by_default and each.what in first]
+
+
+def test_the_first_lines_say_what_is_stricter(findings: dict[str, Finding], plan: tuple[Case, ...]) -> None:
+    """A card would be PARTIAL for what others' code refuses, under a line that names no check and no error."""
+    at = next(case for case in plan if case.check == "forward")
+    refused = differ(at, kind=Kind.STRICTER, got="TypeError: no", differing=(RAISED,), want="a value")
+    made = view({**findings, at.id: refused}, plan)
+    assert made.verdict.label is Label.PARTIAL
+    first, _, rest = cards.render((made,))["sound.md"].partition("\nAudited: ")
+    assert "- stricter than the reference: raised TypeError: no; a value" in first
+    assert "**NOTE: stricter than the reference**" in rest
+    assert "No undeclared difference." not in rest
+
+
+def test_a_fault_of_the_reference_is_not_called_ill_conditioned(
+    findings: dict[str, Finding], plan: tuple[Case, ...]
+) -> None:
+    """A card would say that nothing was compared, where the check saw what the reference does wrong."""
+    at = next(case for case in plan if case.check == "forward")
+    told = "In `peft:gate`, two layers share an array."
+    made = view({**findings, at.id: differ(at, fault=Fault.REFERENCE, at_fault=told)}, plan)
+    (row,) = (row for row in made.rows if row.case == at.id)
+    assert (row.label, row.text) == ("NOTE: fault in the reference", told)
+    assert "in 1 the reference is at fault (see the findings)" in made.tally("forward")
+    assert not [line for line in not_covered(made) if "ill-conditioned" in line]

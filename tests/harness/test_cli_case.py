@@ -33,7 +33,7 @@ CASES = [
         toys.SOUND,
         {FORWARD: differ},
         0,
-        "the reference is at fault, the closed form agrees with the variant: ",
+        "In `peft:gate`, output is wrong: 2 instead of 1. The closed form agrees with the variant.",
     ),
     (State.DECLARED, DECLARED, {FORWARD: differ, WITNESS: differ}, 0, "declared: it is shifted (on purpose; https://"),
 ]

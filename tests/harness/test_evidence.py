@@ -74,7 +74,7 @@ FACTS: tuple[Facts | None, ...] = (
     BasisFacts("at most 1e-05"),
     RoundingFacts("between 1e-4 and 1e-3"),
     SenseFacts((SidePair("angles_v", "row 0 of Vh turns towards row 1", "row 0 of Vh turns away from row 1"),)),
-    CoverageFacts((AxisFacts("r", "rank", ("1", "4")),), 9, 40, (Excuse("r=3", "odd"),), ("r=5",)),
+    CoverageFacts((AxisFacts("r", "rank", ("1", "4")),), 9, 40, (Excuse("r=3", "odd", ("peft:a",)),), ("r=5",)),
     Answer(Use.REFUSES, "AdapterError: no", "a plain layer"),
 )
 
@@ -84,7 +84,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, facts: Facts | None) -> No
     """A finding would change on its way through the file."""
     full = Finding(
         *(FORWARD.id, Outcome.DIFFER, 7, "y", 1e-3, 2.5e-13, "[0, 1]", "1\n|2", "ü", True),
-        *(Fault.REFERENCE, Severity.NICE_TO_HAVE, facts),
+        *(Fault.REFERENCE, Severity.NOTE, facts),
         at_fault="it divides twice",
         asked=(Compared("y"), Compared("y", "dtype")),
         differing=(Compared("y"),),

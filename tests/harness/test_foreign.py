@@ -89,7 +89,7 @@ def test_a_right_lora_on_the_layer_itself_is_correct() -> None:
     """Every third-party LoRA would be BUGGY for its dtypes, or for registering its tensors on the layer."""
     view = known("own")
     assert view.verdict.label is Label.CORRECT, [row.told for row in view.must_fix()]
-    assert view.section(("merge", "checkpoint")) == "not asked"
+    assert view.section(("merge", "checkpoint")) == "not tested"
     text = report.render((view,))["OwnLayer.md"]
     assert "Limit: takes the layer's dtype for its tensors (shown in this run)." in text
 

@@ -83,7 +83,7 @@ def _in_result(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str
     "change",
     [
         lambda d: d.update(when="2026-11-21"),
-        lambda d: d.update(format=3),
+        lambda d: d.update(format=2),
         lambda d: d.pop("variants"),
         _in_result(lambda r: r.update(verdict="FINE")),
         _in_result(lambda r: r.update(error=1e-9)),

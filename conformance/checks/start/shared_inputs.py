@@ -64,9 +64,10 @@ def run(trial: Trial) -> Finding:
     sound = alone.agrees and all(c.agrees for c in kept)
     consistent = [_beside(theirs, dict.fromkeys(LAYERS, theirs_alone[first]), name).agrees for name in LAYERS]
     if finding.outcome is Outcome.DIFFER and sound and not all(consistent):
+        # peft and the authors divide by sqrt(S) in place, once per layer, in an array that the layers share.
         told = (
-            "layers that see one input get another start together than each of them alone: it divides by the roots of "
-            "the singular values in place, in the array that they share, once for each layer"
+            f"In `{reference.id}`, layers that share one input get other initial values together than each of them "
+            "alone. The variant's are the same in both cases."
         )
         return replace(finding, fault=Fault.REFERENCE, at_fault=told)
     return finding

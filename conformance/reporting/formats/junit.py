@@ -68,7 +68,7 @@ def _test(view: CardView, case: Case, finding: Finding | None) -> xml.Element:
         xml.SubElement(test, "error", told | {"type": state.name})
     elif state in SKIPPED:
         xml.SubElement(test, "skipped", told)
-    elif state is State.WITNESSED:
+    elif state in (State.WITNESSED, State.FAULTY):
         xml.SubElement(test, "system-out").text = told["message"]
     return test
 
@@ -86,7 +86,7 @@ def _told(view: CardView, case: Case, finding: Finding | None, state: State) -> 
     if state is State.DECLARED:
         what = next((d.what for d, where in view.verdict.declared if case.id in where), "")
         return f"differs as declared: {what}"
-    if state in (State.WITNESSED, State.ILL_CONDITIONED):
+    if state in (State.WITNESSED, State.FAULTY, State.ILL_CONDITIONED):
         return reference_fault(finding)[0]
     told = finding.in_words if finding.what else f"{state}: got {finding.got}, want {finding.want}"
     return told + (f" at {finding.where}" if finding.where else "")

@@ -50,7 +50,7 @@ def _result(row: Row, order: Mapping[str, int]) -> dict[str, Any]:
         "ruleId": check,
         "ruleIndex": order.get(check, -1),
         "level": "error" if row.severity is Severity.MUST_FIX else "note",
-        "message": {"text": f"{row.variant}: {row.told}\n{row.command}"},
+        "message": {"text": f"{row.variant}: {row.label}: {row.told}\n{row.command}"},
         "locations": [each for each in (place(row.subject_location, ""),) if each],
         "relatedLocations": [{"id": 1, **reference}] if reference else [],
         "partialFingerprints": {"finding/v1": f"{row.variant}-{of_finding(row)}"},

@@ -16,6 +16,7 @@ MARKS: dict[State, str] = {
     State.STRICTER: "minor",
     State.DECLARED: "declared",
     State.WITNESSED: "reference",
+    State.FAULTY: "reference",
     State.ILL_CONDITIONED: "reference",
     State.CANNOT: "reference",
     State.DIFFERS: "bad",
@@ -43,7 +44,7 @@ OF_CELL: dict[str, str] = {
     "float64 only": "minor",
     "DIFFERS": "bad",
     "missing": "missing",
-    "not asked": "missing",
+    "not tested": "missing",
 }
 """Class of a section's word."""
 
