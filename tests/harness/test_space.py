@@ -106,7 +106,7 @@ def test_what_an_entry_does_not_offer_is_an_excuse() -> None:
     told = coverage.coverage(replace(lora, lifecycle=None))
     (excuse,) = (each for each in told.excused if "offers no function" in each.why)
     assert excuse.what == "life=saved, reloaded, merged, folded"
-    assert excuse.references == ("peft:lora", "authors:lora", "closed:lora")
+    assert excuse.references == ("peft:lora", "closed:lora")
     assert not told.missing
 
 
