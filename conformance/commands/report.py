@@ -124,14 +124,18 @@ def _write(options: argparse.Namespace, runs: list[Audited]) -> None:
 def _site(options: argparse.Namespace, runs: list[Audited], questions: dict[str, str]) -> None:
     import json
 
-    from conformance.reporting.html import site
+    from conformance.nouns.entry import ROOT
+    from conformance.reporting.html import documents, site
     from conformance.reporting.over_time.history import history
 
     cost = options.reports / "cost.json"
     own = options.entries is None  # measured of our variants only
     costs = json.loads(cost.read_text(encoding="utf-8")) if own and cost.is_file() else {}
     past = history(options.reports) if own else ()
-    site.write(options.html, site.site(runs, questions=questions, costs=costs, history=past))
+    code = [view.entry.location.rpartition(":")[0] for view in runs[0].shown]
+    checkout = documents.read(ROOT, code) if own else {}
+    files = site.site(runs, questions=questions, costs=costs, history=past, checkout=checkout)
+    site.write(options.html, files)
     print(f"site: {options.html / 'index.html'}", file=sys.stderr)
 
 

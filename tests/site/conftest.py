@@ -12,6 +12,7 @@ from conformance.checks.registry import CHECKS
 from conformance.nouns.finding import Finding
 from conformance.planning.plan import make_plan
 from conformance.reporting import report
+from conformance.reporting.html import documents
 from conformance.reporting.html.site import Audited, site
 from conformance.reporting.over_time.history import Revision
 from conformance.reporting.view import CardView
@@ -54,7 +55,13 @@ def costs() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def pages(shown: tuple[CardView, ...], costs: dict[str, Any]) -> dict[str, str]:
+def checkout() -> dict[str, str]:
+    """The documents of the repository, and the source of the toys."""
+    return documents.read(ROOT, ["tests/harness/toys.py"])
+
+
+@pytest.fixture(scope="session")
+def pages(shown: tuple[CardView, ...], costs: dict[str, Any], checkout: dict[str, str]) -> dict[str, str]:
     """The whole site of two libraries."""
     runs = (Audited("toys", shown, MACHINE), Audited("others", shown[:1], {}))
-    return site(runs, questions=QUESTIONS, costs=costs, history=PAST)
+    return site(runs, questions=QUESTIONS, costs=costs, history=PAST, checkout=checkout)

@@ -20,7 +20,12 @@ CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
-PAGES = ("index.html", "toys/sound.html", "toys/shifted.html", "toys/unreferenced.html")
+PAGES = (
+    *("index.html", "toys/sound.html", "toys/shifted.html", "toys/unreferenced.html"),
+    *("documents/index.html", "documents/README.html", "documents/docs/your-own-code.html"),
+    *("documents/docs/variants/road.html", "documents/reports/cost.html", "documents/reports/eva.html"),
+    "documents/tests/harness/toys.py.html",
+)
 PHONE, DESK = 360, 1280
 
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from conformance.nouns.verdict import Label
 from conformance.reporting.formats.badge import badge
-from conformance.reporting.html import figures
+from conformance.reporting.html import documents, figures
 from conformance.reporting.html.names import OF_CELL, WORDS, figure
 from conformance.reporting.html.page import Page
 from conformance.reporting.over_time.history import Revision
@@ -19,6 +19,7 @@ from conformance.reporting.view import SECTIONS, CardView, label_counts
 
 TEMPLATES = Path(__file__).with_name("templates")
 ASSETS = ("style.css", "script.js")
+DOCUMENTS = f"{documents.FOLDER}/index.html"
 MACHINE = ("platform", "cpu", "python")
 """What is said of the machine that measured; the rest of the description stays in the evidence."""
 
@@ -38,9 +39,11 @@ def site(
     questions: Mapping[str, str],
     costs: Mapping[str, Any],
     history: Sequence[Revision] = (),
+    checkout: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Path from the site's root -> contents. ``questions``: what each check asks.
 
+    ``checkout``: the documents and sources to show, as ``documents.read`` gives them.
     ValueError if two pages share a path.
     """
     # Costs are measured of the first library, under the names of its variants.
@@ -49,14 +52,25 @@ def site(
     if twice:
         raise ValueError(f"report: got two pages {twice[0]}, want one. Give the libraries names of their own.")
     environment = _environment()
+    checkout = checkout or {}
     files = {name: (TEMPLATES / name).read_text(encoding="utf-8") for name in ASSETS}
     template = environment.get_template("variant.html.j2")
     machines = {run.library: machine(run.environment) for run in runs}
+    places = [("All variants", "index.html")] + ([("Documents", DOCUMENTS)] if checkout else [])
+    common = {"places": places, "here": "", "sources": {name: documents.place_of(name) for name in checkout}}
     for page in pages:
-        files[page.place] = template.render(page=page, view=page.view, root="../", machine=machines[page.library])
+        own = checkout if page.library == runs[0].library else {}
+        files[page.place] = template.render(
+            {**common, "root": "../"},
+            page=page,
+            view=page.view,
+            machine=machines[page.library],
+            documents=documents.of_variant(page.view.name, own),
+        )
         files[f"badges/{page.library}-{page.view.name}.svg"] = badge(page.view.name, page.view.verdict.label)
     everything = tuple(page.view for page in pages)
     files["index.html"] = environment.get_template("index.html.j2").render(
+        {**common, "here": "index.html", "root": ""},
         pages=pages,
         counts=label_counts(everything),
         labels=[label for label in Label if any(view.verdict.label is label for view in everything)],
@@ -64,9 +78,9 @@ def site(
         cost=figures.cost_of_all("cost", costs, [view.name for view in runs[0].shown]) if runs else "",
         history=history,
         machines=machines,
-        root="",
     )
-    return files
+    of = {page.view.name: page.place for page in pages if page.library == runs[0].library}
+    return files | documents.pages(environment, checkout, of, common)
 
 
 def machine(environment: Mapping[str, Any]) -> str:
