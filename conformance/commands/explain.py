@@ -12,6 +12,7 @@ from conformance.planning.names import FORM, READING, BadRequest, require_case
 from conformance.running.limits import RUN_MINUTES
 
 PROOF = Path("reports") / "proof.json"
+"""In the folder where the command runs, else in the suite's own checkout."""
 
 
 def add_to(commands: Commands) -> None:
@@ -48,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
         )
     ) as child:
         from conformance.judging.judge import judge
+        from conformance.nouns.entry import ROOT
         from conformance.planning.select import OWN, entries_at, own_written, plan_for
         from conformance.reporting.explain.explain import explain
         from conformance.reporting.explain.meaning import meaning, recorded
@@ -56,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
         plan = plan_for([variant], entries_at(options.entries), options.case)
         found = child.result()
     asked = plan[0]
+    like = asked.entry.method.name if options.entries and asked.entry.method else variant
     finding = found.findings.get(asked.case.id)
     if finding is None:
         print(f"{asked.case.id}: no answer: {found.broken or 'no evidence arrived'}", file=sys.stderr)
@@ -69,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         ruling(asked, finding, verdict)[0],
         place=options.entries or OWN,
         write=own_written,
-        meaning=meaning(recorded(PROOF), asked.check.name, variant),
+        meaning=meaning(recorded(PROOF if PROOF.is_file() else ROOT / PROOF), asked.check.name, like),
     )
     if options.code:
         print(told.code, end="")

@@ -72,6 +72,8 @@ def _figures(asked: Planned, finding: Finding) -> list[tuple[str, str]]:
     ]
     if finding.outcome is Outcome.ERROR or finding.outcome is Outcome.NOT_APPLICABLE:
         rows[1:3] = [("asked", worst), ("got", f"{finding.got}   (reference or harness: {asked.reference.id})")]
+    if finding.explained:
+        rows.insert(2, ("reads as", finding.explained))
     if finding.limit:
         rows.append(("error", f"{finding.error:.3g}, limit {finding.limit:.3g}"))
     return rows

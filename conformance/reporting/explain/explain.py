@@ -43,6 +43,7 @@ class Explained:
             "outcome": f.outcome.value,
             "compared": f.n_compared,
             "worst": {"what": f.what, "where": f.where, "got": f.got, "want": f.want},
+            "reads_as": f.explained,
             "error": _json(f.error),
             "limit": _json(f.limit),
             "limit_from": origin(p.check.name, p.probe, f),
@@ -101,6 +102,7 @@ def _formulas(planned: Planned) -> list[str]:
 def _result(planned: Planned, f: Finding) -> list[str]:
     at = f" at {f.where}" if f.where else ""
     lines = [f"{f.outcome}: {f.n_compared} numbers compared", f"{f.what}{at}"]
+    lines += [f"reads as: {f.explained}"] if f.explained else []
     lines += [f"got  {f.got}   ({planned.entry.name})", f"want {f.want}   ({planned.reference.id})"]
     return [*lines, *([f"error {f.error:.3g}, limit {f.limit:.3g}"] if f.limit else [])]
 

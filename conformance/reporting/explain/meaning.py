@@ -31,8 +31,9 @@ def recorded(file: Path) -> list[dict[str, Any]]:
         return []
 
 
-def meaning(rows: Sequence[Mapping[str, Any]], check: str, variant: str) -> Meaning:
-    """Those of the same variant first, then those that this check alone detected."""
+def meaning(rows: Iterable[Mapping[str, Any]], check: str, variant: str) -> Meaning:
+    """Those of the same variant or method first, then those that this check alone detected."""
+    rows = tuple(rows)
     hit = [row for row in rows if check in row["kills"]]
     hit.sort(key=lambda row: (row["like"] != variant, len(row["kills"]), row["bug"]))
     told = dict.fromkeys(f"{row['bug']} ({row['like']})" for row in hit)
