@@ -21,6 +21,7 @@ from variants.runtime.checkpoint import load, save
 from variants.runtime.errors import AdapterError
 from variants.runtime.merge import merge, unmerge
 from variants.runtime.numerics.derived import unchanged
+from variants.runtime.scoped import merged
 from variants.runtime.state import Attachment, attachments
 from variants.runtime.targets import Targets
 
@@ -53,6 +54,7 @@ __all__ = [
     "load",
     "merge",
     "merge_and_detach",
+    "merged",
     "save",
     "unchanged",
     "unmerge",

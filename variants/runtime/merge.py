@@ -40,7 +40,7 @@ def merge(model: nn.Module, name: str | None = None) -> None:
     attachment = chosen(model, name, where="merge")
     if attachment.merged:
         raise _refused(attachment, "an adapter that is merged already", "one that is not", "Call unmerge first.")
-    layers = _layers(model, attachment)
+    layers = layers_of(model, attachment)
     folded: dict[str, tuple[Tensor | Stored, Tensor]] = {}
     rounding: dict[str, float] = {}
     for target, adapter in attachment.layers.items():
@@ -78,14 +78,22 @@ def unmerge(model: nn.Module, name: str | None = None) -> None:
     attachment = chosen(model, name, where="unmerge")
     if not attachment.merged:
         raise _refused(attachment, "an adapter that is not merged", "a merged one", "Call merge first.", "unmerge")
+    take_out(model, attachment)
+
+
+def take_out(model: nn.Module, attachment: Attachment) -> None:
+    """What ``unmerge`` does, for an adapter of which some layers may not be merged yet."""
+    merged = list(attachment.merged)
     restore(model, attachment)
-    for target, layer in _layers(model, attachment).items():
-        attachment.layers[target].hook(layer)
+    layers = layers_of(model, attachment)
+    for target in merged:
+        attachment.layers[target].unhook()
+        attachment.layers[target].hook(layers[target])
 
 
 def restore(model: nn.Module, attachment: Attachment) -> None:
     """Put the weights and biases from before ``merge`` back."""
-    layers = _layers(model, attachment) if attachment.merged else {}
+    layers = layers_of(model, attachment) if attachment.merged else {}
     for target, (W, b) in attachment.merged.items():
         layer = layers[target]
         with torch.no_grad():
@@ -104,7 +112,7 @@ def _write(layer: nn.Module, W: Tensor | Stored) -> None:
         weight_of(layer).copy_(W)
 
 
-def _layers(model: nn.Module, attachment: Attachment) -> dict[str, nn.Module]:
+def layers_of(model: nn.Module, attachment: Attachment) -> dict[str, nn.Module]:
     """Found by identity, not by name: a target may have been wrapped or moved since."""
     names = {id(adapter): target for target, adapter in attachment.layers.items()}
     found = {names[id(m._modules.get(CHILD))]: m for m in model.modules() if id(m._modules.get(CHILD)) in names}
