@@ -102,6 +102,13 @@ def subjects(session: nox.Session, library: str) -> None:
 
 
 @nox.session
+def cost(session: nox.Session) -> None:
+    """What the variants cost on a layer and on whole models, beside peft; reports/cost.md. On an idle machine."""
+    session.install("-e", ".")
+    session.run("conformance", "cost", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Two minutes of random points of the space for each variant, or for those that are named."""
     session.install("-e", ".[test]")

@@ -8,12 +8,15 @@ from pathlib import Path
 from conformance.commands.options import PLOTS, WORK, Commands, add_entries, require_installed
 from conformance.planning.names import require_variants
 
+PARTS = ("layers", "models")
+
 
 def add_to(commands: Commands) -> None:
     """Say what ``cost`` takes."""
     parser = commands.add_parser("cost", help="measure what the variants cost beside the bare layer and beside peft")
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help="all if none is named")
-    parser.add_argument("--quick", action="store_true", help="the counts, and two points of time")
+    parser.add_argument("--quick", action="store_true", help="the counts, two points of time, and a tiny model")
+    parser.add_argument("--part", choices=PARTS, help="measure this alone, and keep the other (default: both)")
     parser.add_argument(
         "--out", type=Path, help="where cost.md goes (default reports/; if quick or of some, .conformance/reports)"
     )
@@ -32,4 +35,5 @@ def run(options: argparse.Namespace) -> int:
 
     partial = options.quick or options.variants or options.entries
     out = options.out or (WORK / "reports" if partial else Path("reports"))
-    return write_costs(options.variants, quick=options.quick, out=out, entries=options.entries)
+    parts = PARTS if options.part is None else (options.part,)
+    return write_costs(options.variants, quick=options.quick, out=out, entries=options.entries, parts=parts)

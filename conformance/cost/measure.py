@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -16,11 +17,17 @@ from conformance.cost.counts import Counts, count
 from conformance.cost.points import Point
 from conformance.cost.spectra import Directions, directions
 from conformance.cost.starts import Start, starts
-from conformance.cost.subjects import Contender, bare, input_at, on, peft, variant
+from conformance.cost.subjects import Contender, bare, input_at, merged, on, peft, variant
 from conformance.cost.timing import Passes, Spread, above, interleaved, ratio
+from conformance.cost.whole.shapes import WAYS, Shape
+from conformance.cost.whole.step import Stepped, stepped
+from conformance.planning.revisions import git
 from refs.subject import Subject
 
 Say = Callable[[str], None]
+ROOT = Path(__file__).parents[2]
+MEASURED = ("conformance/cost", "variants", "subjects", "refs")
+"""The code that costs depend on."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Timed:
     """Times at one point, round by round beside the bare layer's: ratios, or microseconds above it.
 
     ``to_peft``: ours beside peft's, forward and backward together. ``bare``: seconds of the bare layer, likewise. In
-    inference mode there is no backward, and ``both`` is the forward.
+    inference mode there is no backward, and ``both`` is the forward; ``merged`` is the variant as part of the weight.
     """
 
     name: str
@@ -49,6 +56,7 @@ class Timed:
     ours: Sides
     peft: Sides | None
     to_peft: Spread | None
+    merged: Sides | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the times depend on."""
+    """What the times depend on. ``commit``: of the code that was measured; empty outside of a git checkout."""
 
     cpus: int
     threads: int
@@ -80,11 +88,22 @@ class Machine:
     devices: tuple[str, ...]
     torch: str
     peft: str
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Steps of training on whole models."""
+
+    machine: Machine
+    rows: tuple[Stepped, ...]
 
 
 @dataclass(frozen=True)
 class Costs:
-    """All that was measured. ``growth``: counts along an axis; a part that was not asked for is empty."""
+    """All that was measured. ``growth``: counts along an axis; a part that was not asked for is empty. ``machine``: of
+    the layers' times.
+    """
 
     counted: tuple[Counted, ...]
     growth: dict[str, tuple[Counted, ...]]
@@ -96,6 +115,13 @@ class Costs:
     overhead: tuple[Timed, ...]
     started: tuple[Started, ...]
     spectra: tuple[Directions, ...]
+    models: Models | None = None
+
+    @classmethod
+    def none(cls) -> Costs:
+        """Nothing but the machine."""
+        empty = dict.fromkeys(("counted", "rotation", "timed", "rotation_timed", "decoded", "overhead", "started"), ())
+        return cls(**empty, growth={}, spectra=(), machine=machine())  # type: ignore[arg-type]
 
 
 def measure(chosen: Sequence[Contender], rotated: Sequence[Contender], *, quick: bool, say: Say) -> Costs:
@@ -118,6 +144,13 @@ def measure(chosen: Sequence[Contender], rotated: Sequence[Contender], *, quick:
     )
 
 
+def measure_models(chosen: Sequence[Contender], shapes: Sequence[Shape], say: Say) -> Models:
+    """Steps of training on the CPU; where there is a GPU, on it as well, in bfloat16 and compiled too."""
+    ways = [way for device in devices() for way in WAYS[device]]
+    rows = [stepped(contender, shape, way, say) for shape in shapes for way in ways for contender in chosen]
+    return Models(machine(), tuple(row for row in rows if row is not None))
+
+
 def machine() -> Machine:
     """The one that measures."""
     return Machine(
@@ -127,7 +160,14 @@ def machine() -> Machine:
         devices=devices(),
         torch=version("torch"),
         peft=version("peft"),
+        commit=_commit(),
     )
+
+
+def _commit() -> str:
+    """Of the code; with a mark where files of it differ from the commit."""
+    commit = (git(ROOT, "rev-parse", "--short=8", "HEAD") or "").strip()
+    return commit + ("+" if commit and git(ROOT, "status", "--porcelain", "--", *MEASURED) else "")
 
 
 def devices() -> tuple[str, ...]:
@@ -160,10 +200,11 @@ def timed(
         "bare": bare(point),
         "ours": variant(contender, point),
         "peft": peft(contender, point),
+        "merged": merged(contender, point) if decode else None,
     }
     x = input_at(point).detach().to(device).requires_grad_(not decode)
     taken = interleaved({name: on(side, device) for name, side in sides.items() if side is not None}, x, decode=decode)
-    base, ours, theirs = taken["bare"], taken["ours"], taken.get("peft")
+    base, ours, theirs, folded = taken["bare"], taken["ours"], taken.get("peft"), taken.get("merged")
     return Timed(
         contender.name,
         point,
@@ -172,6 +213,7 @@ def timed(
         ours=_beside(ours, base, decode, of),
         peft=None if theirs is None else _beside(theirs, base, decode, of),
         to_peft=None if theirs is None else of(ours.both, theirs.both),
+        merged=None if folded is None else _beside(folded, base, decode, of),
     )
 
 

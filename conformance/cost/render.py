@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -11,12 +10,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from conformance.cost.counts import Counts
-from conformance.cost.measure import Costs, Counted, Timed
+from conformance.cost.measure import Costs, Counted, Models, Timed
 from conformance.cost.points import TIMED, Point
 from conformance.cost.timing import Spread
+from conformance.cost.whole.shapes import SHAPES
+from conformance.cost.whole.step import Side, Stepped
 
 NAMES = {"markdown": "cost.md", "data": "cost.json", "plot": "cost.svg"}
-FORMAT = 1
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -29,21 +29,17 @@ def markdown(costs: Costs) -> str:
         lstrip_blocks=True,
         autoescape=False,
     )
-    environment.filters |= {"mb": mb, "spread": spread, "micro": micro, "place": place, "whole": whole}
-    environment.globals |= {"flops": flops, "by_name": by_name, "at": at, "unique": unique, "beside": beside}
-    return environment.get_template("cost.md.j2").render(costs=costs).rstrip() + "\n"
-
-
-def data(costs: Costs) -> str:
-    """``cost.json``: what is counted apart from what is timed."""
-    counts = ("counted", "growth", "rotation")
-    everything = asdict(costs)
-    split = {
-        "format": FORMAT,
-        "counts": {name: everything[name] for name in counts},
-        "times": {name: value for name, value in everything.items() if name not in counts},
+    environment.filters |= {
+        "mb": mb,
+        "spread": spread,
+        "micro": micro,
+        "place": place,
+        "whole": whole,
+        "step_ms": step_ms,
     }
-    return json.dumps(split, indent=1, sort_keys=True) + "\n"
+    environment.globals |= {"flops": flops, "by_name": by_name, "at": at, "unique": unique, "beside": beside}
+    environment.globals |= {"SHAPES": SHAPES, "by_way": by_way, "shapes_of": shapes_of}
+    return environment.get_template("cost.md.j2").render(costs=costs).rstrip() + "\n"
 
 
 def flops(side: Counts | None, row: Counted) -> str:
@@ -85,6 +81,30 @@ def by_name(rows: Any) -> dict[str, list[Any]]:
     for row in rows:
         found.setdefault(row.name, []).append(row)
     return found
+
+
+def by_way(models: Models) -> dict[str, dict[str, dict[str, Stepped]]]:
+    """Rows on whole models by way, variant and shape."""
+    found: dict[str, dict[str, dict[str, Stepped]]] = {}
+    for row in models.rows:
+        found.setdefault(row.way, {}).setdefault(row.name, {})[row.shape] = row
+    return found
+
+
+def shapes_of(rows: dict[str, dict[str, Stepped]]) -> set[str]:
+    """The names of the shapes that were measured."""
+    return {shape for mine in rows.values() for shape in mine}
+
+
+def step_ms(side: Side | None) -> str:
+    """Median and quartiles of a step, in milliseconds with three digits."""
+    if side is None:
+        return "-"
+    times = [
+        f"{1e3 * t:.3g}" if t < 1 else f"{1e3 * t:.0f}"
+        for t in (side.seconds.median, side.seconds.low, side.seconds.high)
+    ]
+    return f"{times[0]} [{times[1]}, {times[2]}]"
 
 
 def unique(rows: Any, attribute: str) -> list[Any]:

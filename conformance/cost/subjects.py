@@ -77,6 +77,16 @@ def variant(contender: Contender, point: Point) -> Subject:
     return _moved(contender.entry.build(layer_at(point), contender.settings(point)))
 
 
+def merged(contender: Contender, point: Point) -> Subject | None:
+    """The audited side as part of the layer's weight; None for an entry that cannot be merged."""
+    life = contender.entry.lifecycle
+    if life is None or life.merge is None:
+        return None
+    subject = variant(contender, point)
+    life.merge(subject)
+    return subject
+
+
 def peft_reference(contender: Contender) -> Live | None:
     """The main reference, if it is a layer of peft."""
     method = contender.entry.method

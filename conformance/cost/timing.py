@@ -5,10 +5,10 @@ meanwhile hits them all. On a GPU the clock is that of its events.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from conformance.cost.counts import clear
 from conformance.cost.memory import collected
 from refs.subject import Subject
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 ROUNDS = 15
 FEW = 5
 """Rounds of a side of which one call takes longer than ``SLOW`` seconds."""
@@ -71,7 +73,26 @@ def above(of: Sequence[float], base: Sequence[float]) -> Spread:
 def interleaved(sides: Mapping[str, Subject], x: Tensor, *, decode: bool = False) -> dict[str, Passes]:
     """Both passes of every side, or with ``decode`` the forward alone, in inference mode and eval mode."""
     calls = {name: _Call(subject, x, decode) for name, subject in sides.items()}
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    taken = _by_turns(calls)
+    return {name: Passes(tuple(f for f, _ in rows), tuple(b for _, b in rows)) for name, rows in taken.items()}
+
+
+def alternating(calls: Mapping[str, Callable[[], object]], device: str) -> dict[str, tuple[float, ...]]:
+    """Seconds of each call, round by round."""
+    taken = _by_turns({name: _Whole(call, device) for name, call in calls.items()})
+    return {name: tuple(rows) for name, rows in taken.items()}
+
+
+class _Sampled(Protocol[T_co]):
+    rounds: int
+
+    def warm_up(self) -> None: ...
+
+    def sample(self) -> T_co: ...
+
+
+def _by_turns(calls: Mapping[str, _Sampled[T]]) -> dict[str, list[T]]:
+    taken: dict[str, list[T]] = {name: [] for name in calls}
     with collected():
         for call in calls.values():
             call.warm_up()
@@ -80,7 +101,7 @@ def interleaved(sides: Mapping[str, Subject], x: Tensor, *, decode: bool = False
             for name in order if number % 2 else reversed(order):
                 if number < calls[name].rounds:
                     taken[name].append(calls[name].sample())
-    return {name: Passes(tuple(f for f, _ in rows), tuple(b for _, b in rows)) for name, rows in taken.items()}
+    return taken
 
 
 class _Call:
@@ -89,20 +110,13 @@ class _Call:
     def __init__(self, subject: Subject, x: Tensor, decode: bool) -> None:
         self.subject, self.x, self.decode = subject, x, decode
         self.cotangent = torch.ones_like(x)
-        self.clock = _GPU() if x.is_cuda else _CPU()
+        self.clock = _clock(x.device.type)
         self.repeats, self.rounds = 1, ROUNDS
 
     def warm_up(self) -> None:
         """The first calls fill caches; the last of them tells how long a call takes."""
         self.subject.train(not self.decode)
-        for _ in range(3):
-            seconds = sum(self._once())
-            if seconds > SLOW:
-                self.rounds = FEW
-                return
-        for _ in range(3):
-            seconds = min(seconds, sum(self._once()))
-        self.repeats = max(1, min(MOST, round(SAMPLE / seconds)))
+        self.repeats, self.rounds = _plan(lambda: sum(self._once()))
 
     def sample(self) -> tuple[float, float]:
         """Mean seconds of forward and backward over the repeats."""
@@ -123,6 +137,42 @@ class _Call:
         torch.autograd.backward(y, self.cotangent)
         end = mark()
         return self.clock.between(start, middle), self.clock.between(middle, end)
+
+
+class _Whole:
+    """A call that is timed as a whole."""
+
+    def __init__(self, call: Callable[[], object], device: str) -> None:
+        self.call, self.clock = call, _clock(device)
+        self.repeats, self.rounds = 1, ROUNDS
+
+    def warm_up(self) -> None:
+        """As above."""
+        self.repeats, self.rounds = _plan(self._once)
+
+    def sample(self) -> float:
+        """Mean seconds over the repeats."""
+        return sum(self._once() for _ in range(self.repeats)) / self.repeats
+
+    def _once(self) -> float:
+        start = self.clock.mark()
+        self.call()
+        return self.clock.between(start, self.clock.mark())
+
+
+def _plan(once: Callable[[], float]) -> tuple[int, int]:
+    """How often a call is repeated in a sample, and for how many rounds; it is called until it is warm."""
+    for _ in range(3):
+        seconds = once()
+        if seconds > SLOW:
+            return 1, FEW
+    for _ in range(3):
+        seconds = min(seconds, once())
+    return max(1, min(MOST, round(SAMPLE / seconds))), ROUNDS
+
+
+def _clock(device: str) -> _CPU | _GPU:
+    return _GPU() if device == "cuda" else _CPU()
 
 
 class _CPU:

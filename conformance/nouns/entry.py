@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -36,8 +36,9 @@ class Entry:
     formula (``steering``, ``rotation``, ``reflection``, ``contraction``, ``principal``). ``build_stack`` puts it, by
     calibration, on two layers in a row or on the second only, and gives the second one's initial tensors.
     ``ranks`` does so with a model, for a method that gives each layer a rank of its own; ``starts`` with some of its
-    layers, of which it gives the tensor that looks at data. ``refused`` are option sets,
-    ``r`` among them, that must raise an error. ``lifecycle`` holds what else its users can do with it; ``promises``
+    layers, of which it gives the tensor that looks at data. ``put`` puts it on layers of a whole model, by the ends of
+    their names, given batches for the methods that look at data; its cost there is measured. ``refused`` are option
+    sets, ``r`` among them, that must raise an error. ``lifecycle`` holds what else users can do with it; ``promises``
     says what the code promises beyond its formula. ``layers`` lists the layer types that it supports besides
     ``nn.Linear``: ``conv1d`` is transformers' Conv1D.
     """
@@ -60,6 +61,7 @@ class Entry:
     """What the entry itself does so that the code can be asked (a call it makes after building): shown on the card."""
     ranks: Ranks | None = None
     starts: Starts | None = None
+    put: Callable[[nn.Module, tuple[str, ...], Settings, Sequence[Mapping[str, Tensor]]], None] | None = None
     build_stack: Callable[[tuple[nn.Linear, nn.Linear], Settings, bool], dict[str, Tensor]] | None = None
 
     @property

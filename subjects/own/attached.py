@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,6 +64,20 @@ def stacked(
     config = variant.Config(targets=targets, **options, **_sizes(variant, settings))
     attachment = attach(host, config, calibration=[batch["x"] for batch in data], variant=variant)
     return {name: tensor.detach().clone() for name, tensor in attachment.layers["1"].state_dict().items()}
+
+
+def put_on(
+    variant: type[Adapter],
+    model: nn.Module,
+    targets: tuple[str, ...],
+    settings: Settings,
+    batches: Sequence[Mapping[str, Tensor]],
+) -> None:
+    """Attach to layers of a whole model. The batches are for a method that is asked to look at data."""
+    options = dict(settings.options)
+    data = batches if options.pop("calibration", None) else None
+    config = variant.Config(targets=Targets(include=targets), **options, **_sizes(variant, settings))
+    attach(model, config, calibration=data, variant=variant)
 
 
 def _sizes(variant: type[Adapter], settings: Settings) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from conformance.nouns.entry import Entry
 from refs.reference import Method, Options
 from refs.registry import METHODS
-from subjects.own.attached import attached, lifecycle_of, ranks_of, stacked, starts_of
+from subjects.own.attached import attached, lifecycle_of, put_on, ranks_of, stacked, starts_of
 from variants.registry import by_name
 from variants.runtime.adapter import Adapter
 
@@ -28,6 +28,7 @@ def entry_for(variant: type[Adapter], *, like: Entry | None = None) -> Entry:
         "build": lambda layer, s: attached(variant, layer, s),
         "code": variant,
         "lifecycle": lifecycle_of(variant),
+        "put": lambda model, targets, s, data: put_on(variant, model, targets, s, data),
         "layers": ("conv1d",),
     }
     if "ranks" in options.get("invariants", ()):
