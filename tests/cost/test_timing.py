@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from conformance.cost import timing
 from conformance.cost.measure import timed
 from conformance.cost.points import COUNTED, GROWTH, RANKS, TINY, Point
-from conformance.cost.subjects import Contender, contenders, input_at, variant
-from conformance.cost.timing import FEW, ROUNDS, Spread, above, interleaved, ratio
+from conformance.cost.subjects import Contender, contenders, input_at, layer_at, merged, variant
+from conformance.cost.timing import FEW, ROUNDS, Spread, above, alternating, interleaved, ratio
 from refs.subject import Subject
 from subjects.own.roster import ENTRIES
 from tests.harness import toys
@@ -114,7 +114,39 @@ def test_one_contender_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.ours.backward is not None
     assert found.bare.low > 0
     assert found.ours.both.rounds == ROUNDS
-    assert timed(Contender("sound", toys.SOUND), Point(8, 1), decode=True).ours.backward is None
+    decoded = timed(Contender("sound", toys.SOUND), Point(8, 1), decode=True)
+    assert decoded.ours.backward is None
+    assert decoded.merged is None, "the toy cannot be merged"
+
+
+def test_whole_calls_take_turns(clock: list[float]) -> None:
+    """The steps of a whole model would be timed one side after the other, or the first, cold ones among them."""
+    log: list[str] = []
+    layers = {name: Taking(name, clock, taken, log) for name, taken in (("bare", 0.1), ("ours", 0.2))}
+    taken = alternating({name: lambda layer=layer: layer(X) for name, layer in layers.items()}, "cpu")  # type: ignore[misc]
+    assert {name: len(rows) for name, rows in taken.items()} == {"bare": ROUNDS, "ours": ROUNDS}
+    assert {frozenset(pair) for pair in zip(log[-2 * ROUNDS :: 2], log[-2 * ROUNDS + 1 :: 2], strict=True)} == {
+        frozenset({"bare", "ours"})
+    }
+    assert ratio(taken["ours"], taken["bare"]).median == pytest.approx(2, rel=1e-6)
+
+
+def test_a_merged_layer_decodes_as_the_variant_and_with_no_hook() -> None:
+    """The column would show the bare layer, or a layer that still has its adapter's hook."""
+    point = Point(64, 1, r=4)
+    for contender in contenders(ENTRIES):
+        torch.manual_seed(0)
+        subject = variant(contender, point)
+        torch.manual_seed(0)
+        folded = merged(contender, point)
+        assert folded is not None
+        subject.train(False)
+        layer = folded.base
+        assert not layer._forward_hooks, contender.name
+        assert not layer._forward_pre_hooks, contender.name
+        x = input_at(point).detach()
+        torch.testing.assert_close(folded(x), subject(x), atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(folded(x), layer_at(point)(x), atol=1e-4), contender.name
 
 
 @pytest.mark.parametrize("r", sorted({point.r for point in (*GROWTH["r"], *RANKS)}))

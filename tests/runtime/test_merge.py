@@ -25,6 +25,7 @@ from tests.runtime.models import (
 from variants import IA3Config, LoRAConfig, Targets, attach, attachments, detach, load, merge, save, unmerge
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
+from variants.runtime.numerics import fold
 from variants.runtime.spec import TensorSpec
 
 X = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
@@ -250,6 +251,19 @@ def test_more_inputs_than_go_through_at_once() -> None:
     adapted = model(x).detach()
     merge(model)
     assert torch.allclose(model(x), adapted, atol=1e-9 * float(adapted.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_looking_up_columns_is_multiplying_by_unit_vectors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merging would be fast and another merge, for a method that changes the input or for layers of many blocks."""
+    model = nn.Sequential(nn.Linear(600, 24)).eval()
+    handle = attach(model, small_config(name, Targets(include=("0",))))
+    move(model)
+    W, b = handle.layers["0"].fold(model[0])
+    monkeypatch.setattr(fold._Plain, "forward", nn.Linear.forward)
+    multiplied = handle.layers["0"].fold(model[0])
+    assert torch.equal(W, multiplied[0])
+    assert torch.equal(b, multiplied[1])
 
 
 def test_llama_generates_alike() -> None:

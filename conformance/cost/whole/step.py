@@ -80,9 +80,10 @@ class Step:
 def stepped(contender: Contender, shape: Shape, way: Way, say: Say) -> Stepped | None:
     """One row of the table; None for an entry that cannot be put on a whole model."""
     say(f"putting {contender.name} on the {shape.name} model ({way.words})")
-    ours, theirs = sides.variant(contender, shape, way), sides.peft(contender, shape, way)
+    ours = sides.variant(contender, shape, way)
     if ours is None:
         return None
+    theirs = sides.peft(contender, shape, way)
     models = {"bare": shape.model(way.dtype, way.device), "ours": ours, **({"peft": theirs} if theirs else {})}
     ids = shape.ids(way.device)
     steps = {name: Step(model, ids, compiled=way.compiled) for name, model in models.items()}

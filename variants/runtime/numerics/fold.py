@@ -36,16 +36,17 @@ def fold(twin: Hooked, layer: nn.Module) -> tuple[Tensor, Tensor]:
 
     ``twin``: a copy of the layer's adapter in float64 and in eval mode, hooked to nothing. It is put on a float64 copy
     of the layer: b' is the output at zero, W' the outputs of the layer without its bias at the unit vectors. Nothing
-    is subtracted, so nothing cancels. Raises ``AdapterError`` if the adapter's effect is no change of weight and bias.
+    is subtracted, so nothing cancels. A unit vector that reaches the layer as it is needs no product: its output is a
+    column of W. Raises ``AdapterError`` if the adapter's effect is no change of weight and bias.
     """
     weight = numbers_of(layer)
     bias: Tensor | None = getattr(layer, "bias", None)
     d_in, d_out = twin.d_in, twin.d_out
     with torch.no_grad():
-        plain = nn.Linear(d_in, d_out, bias=False, dtype=torch.float64, device=weight.device)
+        plain = _Plain(d_in, d_out, bias=False, dtype=torch.float64, device=weight.device)
         plain.weight.copy_(weight)
-        columns = _through(twin, plain, _unit_rows(d_in, weight.device))
-        whole = plain
+        columns = _through(twin, plain, _unit_rows(d_in, plain))
+        whole: nn.Linear = plain
         if bias is not None:
             whole = nn.Linear(d_in, d_out, dtype=torch.float64, device=weight.device)
             whole.weight.copy_(weight)
@@ -63,9 +64,24 @@ def fold(twin: Hooked, layer: nn.Module) -> tuple[Tensor, Tensor]:
     return columns.T, at_zero
 
 
-def _unit_rows(d_in: int, device: torch.device) -> Iterator[Tensor]:
-    eye = torch.eye(min(ROWS, d_in), d_in, dtype=torch.float64, device=device)
-    return (eye.roll(start, dims=1)[: d_in - start] for start in range(0, d_in, ROWS))
+class _Plain(nn.Linear):
+    """A linear layer that looks up the outputs at unit vectors, where no adapter has changed these on their way."""
+
+    start = 0
+    rows: Tensor | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.rows is not None and torch.equal(input, self.rows):
+            return self.weight.T[self.start : self.start + len(input)].contiguous()
+        return super().forward(input)
+
+
+def _unit_rows(d_in: int, layer: _Plain) -> Iterator[Tensor]:
+    eye = torch.eye(min(ROWS, d_in), d_in, dtype=torch.float64, device=layer.weight.device)
+    for start in range(0, d_in, ROWS):
+        rows = eye.roll(start, dims=1)[: d_in - start]
+        layer.start, layer.rows = start, rows
+        yield rows
 
 
 def _through(twin: Hooked, layer: nn.Linear, batches: Iterable[Tensor]) -> Tensor:
