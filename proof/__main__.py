@@ -1,8 +1,13 @@
-"""``python -m proof``: run every part, write ``reports/proof.md`` and ``.json``; 1 if anything speaks against it."""
+"""``python -m proof``: run every part, write ``reports/proof.md`` and ``.json``; 1 if anything speaks against it.
+
+What is done is kept in ``.conformance/proof``, under a digest of the code that it depends on: a run that was stopped,
+or that had only some ``--seconds``, goes on where it was (status 3: not finished).
+"""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
 from collections.abc import Callable
@@ -13,18 +18,30 @@ from conformance.nouns.entry import ROOT
 from proof import alarms, matrix, replay, report
 from proof.corrupted import run as corrupted
 from proof.mutation import run as mutation
+from proof.pool import OutOfTimeError, keeping
+
+KEPT = ROOT / ".conformance" / "proof"
+UNFINISHED = 3
+CODE = (".py", ".json", ".txt", ".npz", ".toml")
+HARNESS = ("conformance", "refs", "subjects", "variants", "proof/ask.py")
+EXHIBITS = (*HARNESS, "proof/seeded")
+MUTATED = (*HARNESS, "proof/mutation")
 
 
 def main() -> int:
     """The exit status."""
     options = _parser().parse_args()
-    say = _timed()
-    killed = say("kill matrix", lambda: matrix.run(options.workers))
-    spared = say("false alarms", lambda: alarms.run(options.workers))
-    controls = say("controls", lambda: mutation.controls(options.workers))
-    mutants = say("mutants", lambda: mutation.run(options.workers, again=options.thorough))
-    replayed = say("replay", lambda: replay.run(options.workers))
-    turned = say("corrupted peft", lambda: corrupted.run(options.workers))
+    say, n = _timed(options.seconds), options.workers
+    try:
+        killed = say("kill matrix", EXHIBITS, lambda: matrix.run(n))
+        spared = say("false alarms", EXHIBITS, lambda: alarms.run(n))
+        controls = say("controls", MUTATED, lambda: mutation.controls(n))
+        mutants = say("mutants", MUTATED, lambda: mutation.run(n, again=options.thorough))
+        replayed = say("replay", (*EXHIBITS, "proof/replay.py"), lambda: replay.run(n))
+        turned = say("corrupted peft", (*HARNESS, "proof/corrupted"), lambda: corrupted.run(n))
+    except OutOfTimeError as error:
+        print(f"Not finished: {error}. Run it again to go on.", flush=True)
+        return UNFINISHED
     parts = [
         report.seeded_part(killed),
         report.alarms_part(spared),
@@ -46,23 +63,38 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m proof", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m proof", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workers", type=int, default=2, help="processes to spread the cases over (2)")
-    parser.add_argument("--thorough", action="store_true", help="try the mutants that are known to live, too")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing new after so many seconds")
+    parser.add_argument("--thorough", action="store_true", help="try the mutants that are known to live, too; no hints")
     parser.add_argument("--out", type=Path, default=ROOT / "reports", help="folder to write to (reports)")
     return parser
 
 
-def _timed() -> Callable[[str, Callable[[], Any]], Any]:
+def _timed(seconds: float) -> Callable[[str, tuple[str, ...], Callable[[], Any]], Any]:
     """Runs a part and says how long it took; on the terminal only, since times differ from run to run."""
+    begun = time.monotonic()
 
-    def say(name: str, run: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = run()
-        print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
-        return result
+    def say(name: str, rooms: tuple[str, ...], run: Callable[[], Any]) -> Any:
+        start = time.monotonic()
+        try:
+            with keeping(KEPT / digest(rooms), seconds - (start - begun)):
+                return run()
+        finally:
+            print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
 
     return say
+
+
+def digest(rooms: tuple[str, ...]) -> str:
+    """Of every file of code or data in these files and folders, and of the pins."""
+    found = hashlib.sha256()
+    for place in ("pyproject.toml", *rooms):
+        path = ROOT / place
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.suffix in CODE and file.is_file():
+                found.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
+    return found.hexdigest()[:16]
 
 
 if __name__ == "__main__":

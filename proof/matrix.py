@@ -29,6 +29,8 @@ class Killed:
     kills: dict[str, str]
     """Check -> the case with which it killed first."""
     asked: tuple[str, ...]
+    before: bool = False
+    """Written before the check that kills it."""
 
     @property
     def proven(self) -> bool:
@@ -75,4 +77,6 @@ def _one(name: str) -> Killed:
             kills[check] = planned.case.id
     asked = tuple(sorted({planned.check.name for planned in planned_cases}))
     bug = (seeded.variant.__doc__ or "").strip()
-    return Killed(name, bug, seeded.like, seeded.fault, seeded.killer, seeded.severity.value, kills, asked)
+    return Killed(
+        name, bug, seeded.like, seeded.fault, seeded.killer, seeded.severity.value, kills, asked, seeded.before
+    )

@@ -157,5 +157,23 @@ def render(parts: Sequence[Part], killed: Sequence[Killed], spared: Sequence[Spa
         **more,
     )
     rows = {"seeded_faults": killed, "rewrites": spared, **more}
-    data = {name: [dataclasses.asdict(row) for row in each] for name, each in rows.items()}
-    return {MARKDOWN: text, DATA: json.dumps(data, indent=1, sort_keys=True) + "\n"}
+    return {MARKDOWN: text, DATA: as_data(rows)}
+
+
+FIELDS = {
+    "seeded_faults": ("name", "like", "bug", "fault", "claimed", "before", "kills"),
+    "rewrites": ("name", "like", "label", "want", "cases"),
+    "mutants": ("file", "function", "operator", "before", "after", "status", "killer", "reason"),
+}
+"""What a reader needs of the parts that have many rows, and what the next run looks at first; nothing that is empty."""
+
+
+def as_data(rows: Mapping[str, Sequence[Any]]) -> str:
+    """JSON with a line for each row, so that a difference between two commits can be read."""
+    parts = []
+    for name, each in sorted(rows.items()):
+        whole = [dataclasses.asdict(row) for row in each]
+        slim = [{k: v for k, v in row.items() if k in FIELDS.get(name, row) and v not in ("", None)} for row in whole]
+        lines = ",\n".join(json.dumps(row, sort_keys=True, ensure_ascii=False) for row in slim)
+        parts.append(f"{json.dumps(name)}: [\n{lines}\n]")
+    return "{" + ",\n".join(parts) + "}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import signal
 import sys
 import types
@@ -10,17 +11,19 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
 from conformance.nouns.entry import ROOT, Entry
 from conformance.planning.plan import Planned
-from proof.ask import QUICK_CHECKS, Asked, sample_of
-from proof.mutation.known import EQUIVALENT, GAP, KNOWN, NOT_ASKED
+from proof.ask import QUICK_CHECKS, Asked, cases_of, sample_of
+from proof.mutation.known import EQUIVALENT, GAP, KNOWN, NOT_ASKED, Key
 from proof.mutation.mutants import SHARED, Mutant
 from subjects.own.entry import entry_for
 from subjects.own.roster import ENTRIES
 
+KEY = ("file", "function", "operator", "before", "after")
 LAST = "execution_modes"
 """The one slow check that sees other lines than the quick ones do: those that only a compiler takes."""
 SECONDS = 300
@@ -48,16 +51,18 @@ class Tried:
 def try_mutant(mutant: Mutant, *, again: bool = False) -> Tried:
     """Before the variants that its file makes, until one is called BUGGY.
 
-    One that is known to live is taken at its word, or with ``again`` tried like the others: it costs every case of
-    the plan, where the others cost a few.
+    The case that killed it in the committed report is asked first. One that is known to live is taken at its word, or
+    with ``again`` tried like the others: it costs every case of the plan, where the others cost a few.
     """
     kind, reason = KNOWN.get(mutant.key, ("", ""))
     if kind and not again:
         return Tried(*mutant.key[:1], mutant.line, *mutant.key[1:], LIVING[kind], reason=reason)
     found = dict.fromkeys(("killer", "reason"), "")
+    hint = "" if again else last_killers().get(mutant.key, "")
     try:
         with _alarm(SECONDS), loaded(mutant.file, mutant) as classes:
-            found["killer"] = first_kill([entry_of(name, classes) for name in mutant.entries])
+            entries = [entry_of(name, classes) for name in mutant.entries]
+            found["killer"] = (hint and killed_by(entries, hint)) or first_kill(entries)
             status = KILLED if found["killer"] else SURVIVED
     except _Hangs:
         status = TIMED_OUT
@@ -102,6 +107,28 @@ def entry_of(name: str, classes: dict[str, type]) -> Entry:
     """The audited entry of this name with another class in it."""
     like = next(entry for entry in ENTRIES if entry.name == name)
     return entry_for(classes[name], like=like)
+
+
+@cache
+def last_killers() -> dict[Key, str]:
+    """Mutant -> the case that killed it, from the committed report: where to look first, and no more than that."""
+    try:
+        rows = json.loads((ROOT / "reports" / "proof.json").read_text(encoding="utf-8"))["mutants"]
+        return {(*(row[name] for name in KEY),): row["killer"] for row in rows if row.get("killer")}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def killed_by(entries: Sequence[Entry], case: str) -> str:
+    """The case, if it kills one of the entries together with the closed form under the same configuration."""
+    name, _, rest = case.partition("/")
+    for entry in entries:
+        if entry.name == name:
+            asked = Asked(entry)
+            check, probe = rest.split("/", 2)[1:] if rest.count("/") >= 2 else ("", "")
+            same = [p for p in cases_of(entry, {check}) if p.probe.id == probe] if check else []
+            return _killer(asked, [same])
+    return ""
 
 
 def first_kill(entries: Sequence[Entry], every: int = 1) -> str:
