@@ -60,6 +60,20 @@ def nudge() -> float:
     return _nudge
 
 
+_rounded: torch.dtype | None = None
+
+
+@contextmanager
+def rounded_to(dtype: torch.dtype) -> Iterator[None]:
+    """Inside, each calibration input is rounded to ``dtype`` before it is cast to that of the layer."""
+    global _rounded
+    before, _rounded = _rounded, dtype
+    try:
+        yield
+    finally:
+        _rounded = before
+
+
 def batches(kind: str, d_in: int, dtype: torch.dtype) -> tuple[Batch, ...]:
     """The batches called ``kind`` for a layer of ``d_in`` inputs. KeyError for an unknown name."""
     rng = np.random.default_rng([7, d_in])
@@ -73,7 +87,7 @@ def batches(kind: str, d_in: int, dtype: torch.dtype) -> tuple[Batch, ...]:
         if kind == "spikes":
             rows[::8] += 60.0 * rng.standard_normal((len(rows[::8]), 1)) @ basis[:1]
         rows *= 1 + _nudge * np.sign(np.sin(2.399963 * np.arange(rows.size).reshape(rows.shape)))
-        x = torch.from_numpy(rows).to(dtype)[None]
+        x = torch.from_numpy(rows).to(_rounded or dtype).to(dtype)[None]
         if kind == "masked":
             mask = torch.from_numpy(rng.random(size) < 0.75)[None].to(torch.int64)
             x = torch.where(mask[..., None] != 0, x, torch.full_like(x, 9.0))

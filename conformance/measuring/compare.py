@@ -32,6 +32,9 @@ than the reference's one make 1.7 of its error."""
 INSIDE = 256
 
 
+ONCE_FACTOR = 1.25
+"""What is computed in float32 and rounded at the end may have this many times the error of that rounding alone."""
+
 FLOAT32_ROOM = ROUNDED_K * torch.finfo(torch.float32).eps / (EXACT_K * torch.finfo(torch.float64).eps)
 """How many times the limit of a float64 comparison the one in float32 is: what differs by less differs in float64 only.
 It decides how a difference is named, never whether there is one."""
@@ -122,6 +125,21 @@ def close(got: Tensor | None, want: Tensor | None, what: str, *, scale: float | 
         exact=limit > 0 and rounding < torch.finfo(torch.float32).eps,
         nans=nans,
     )
+
+
+def rounded_once(got: Tensor, once: Tensor, truth: Tensor, what: str) -> Comparison:
+    """``got`` is as near to the float64 ``truth`` as ``once`` is: the truth, rounded as often as it cannot be helped.
+
+    An absolute limit: what no reference knows. Both round the same numbers, so that little is left to chance.
+    """
+    if got.dtype != once.dtype or got.shape != truth.shape:
+        return same((str(got.dtype), tuple(got.shape)), (str(once.dtype), tuple(truth.shape)), what, "dtype")
+    known = torch.isfinite(got) & torch.isfinite(once)
+    own, least = (_rms(t[known].double() - truth[known]) for t in (got, once))
+    room = ROUNDED_K * torch.finfo(torch.float32).eps * _rms(truth[known])
+    limit = (ONCE_FACTOR + max(1, len(truth[known])) ** -0.5) * least + room
+    told = f"error {own:.2g}", f"at most {limit:.2g} (rounded once {least:.2g})"
+    return Comparison(what, int(known.sum()), own <= limit, own, limit, got=told[0], want=told[1], numeric=True)
 
 
 def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str, *, nudged: Tensor | None = None) -> Comparison:

@@ -91,6 +91,7 @@ AXES: tuple[Axis, ...] = (
         "memory",
         ("plain", "x_strided", "x_sliced", "cotangent_strided", "cotangent_expanded"),
         "layout of input and cotangent in memory",
+        paths={"x_strided": "x", "x_sliced": "x", "cotangent_strided": "cotangent", "cotangent_expanded": "cotangent"},
     ),
     Axis(
         "mode",
@@ -138,6 +139,11 @@ STEER = Axis("steer", (False, True), "whether the coefficient comes by steer() o
 
 
 RULES: tuple[Rule, ...] = (
+    Rule(
+        ("mode", "memory"),
+        lambda mode, memory: mode in GRADLESS and memory.startswith("cotangent"),
+        "without gradients there is no cotangent",
+    ),
     Rule(
         ("mode", "calls"),
         lambda mode, calls: mode in GRADLESS and calls in ("accumulated", "again", "double"),

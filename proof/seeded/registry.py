@@ -8,6 +8,7 @@ from conformance.nouns.entry import Entry
 from proof.seeded import (
     equivalents,
     faults_between,
+    faults_half,
     faults_layerwise,
     faults_lifecycle,
     faults_lora,
@@ -34,6 +35,7 @@ SEEDED_FAULTS: tuple[Seeded, ...] = (
     *wrapped.SEEDED_FAULTS,
     *trained.SEEDED_FAULTS,
     *faults_between.SEEDED_FAULTS,
+    *faults_half.SEEDED_FAULTS,
 )
 
 REWRITES: tuple[Rewrite, ...] = (*equivalents.PARTS, *equivalents.REWRITES)

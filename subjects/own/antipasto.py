@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.nouns.verdict import Deviation
-from subjects.own.entry import ON_CODES, row, sets
+from subjects.own.entry import INSIDE, ON_CODES, row, sets
 
 LORA_LITE = "https://github.com/wassname/lora-lite"
 
@@ -46,7 +46,7 @@ _PADDING = tuple(
 
 ANTIPASTO = row(
     "antipasto",
-    invariants=("steering", *ON_CODES),
+    invariants=("steering", INSIDE, *ON_CODES),
     options=sets(*_STEERED, *_SELECTED, _MASKED),
     refused=sets(
         *_REFUSED, {"act_pool": "mean_abs"}, {"act_pool": "median", "calibration": "rows"}, {"suppress_only": "no"}
@@ -106,7 +106,7 @@ _ORIGINALS = (
 
 ROT = row(
     "antipasto_rot",
-    invariants=("steering", "rotation", *ON_CODES),
+    invariants=("steering", INSIDE, "rotation", *ON_CODES),
     options=sets(
         {"block_size": 4},
         {"rotate_basis": "U"},
@@ -145,7 +145,7 @@ ROT = row(
 
 ABLATE = row(
     "antipasto_ablate",
-    invariants=("steering", "contraction", *ON_CODES),
+    invariants=("steering", INSIDE, "contraction", *ON_CODES),
     options=sets(
         {"k": 2},
         {"coeff": 0.5, "k": 2},
@@ -159,7 +159,7 @@ ABLATE = row(
 
 CORDA = row(
     "antipasto_corda",
-    invariants=("steering", *ON_CODES),
+    invariants=("steering", INSIDE, *ON_CODES),
     options=sets(*_STEERED, {"cov_eps": 0.1}, _MASKED, {"calibration": "outliers"}),
     refused=sets({"calibration": None}, {"calibration": "rows", "cov_eps": 0.0}),
     deviations=(
@@ -178,7 +178,7 @@ CORDA = row(
 
 ARROW = row(
     "antipasto_arrow",
-    invariants=("steering", *ON_CODES),
+    invariants=("steering", INSIDE, *ON_CODES),
     options=sets({"block": 3}, {"block": 2, "coeff": -0.5, "suppress_only": True}, *_SELECTED),
     refused=sets(*_REFUSED, {"block": 4}, {"act_pool": "mean_abs", "block": 1}),
     deviations=(_residual_of_stored_factors("antipasto_arrow"),),

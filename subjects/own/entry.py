@@ -14,6 +14,9 @@ from variants.runtime.adapter import Adapter
 ON_CODES = ("quantised", "quantised_merge")
 """The promises to work on layers of bitsandbytes, and to merge into them. Every variant makes them."""
 
+INSIDE = "float32 inside"
+"""The promise to compute in float32 at least, where layer and tensors are both in half precision."""
+
 
 def entry_for(variant: type[Adapter], *, like: Entry | None = None) -> Entry:
     """An entry for an adapter class.

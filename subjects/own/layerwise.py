@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conformance.nouns.finding import RAISED
 from conformance.nouns.verdict import Deviation
-from subjects.own.entry import ON_CODES, row, sets
+from subjects.own.entry import INSIDE, ON_CODES, row, sets
 
 PEFT_HRA = "https://github.com/huggingface/peft/blob/v0.21.2/src/peft/tuners/hra/layer.py#L111"
 
@@ -14,7 +14,7 @@ IA3_FF = row("ia3_ff", invariants=ON_CODES, has_rank=False, refused=sets({"feedf
 
 HRA = row(
     "hra",
-    invariants=("reflection", *ON_CODES),
+    invariants=("reflection", INSIDE, *ON_CODES),
     options=sets({"gram_schmidt": True}, {"side": "output"}, {"gram_schmidt": True, "side": "output"}),
     refused=sets(
         {"r": 0},

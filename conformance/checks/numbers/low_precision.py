@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from conformance.checks.check import NEXT_TO_NO_DROPOUT, SMALL, WIDE, with_options
+from conformance.checks.numbers.rounding import whole_spectrum, within_one_rounding
 from conformance.checks.numbers.steps import reaches_the_output
 from conformance.measuring.compare import Comparison, conclude, no_less_exact, same
 from conformance.measuring.conditioning import signs
@@ -48,6 +49,7 @@ def _asked(entry: Entry) -> tuple[Probe, ...]:
     plain = replace(SMALL, dtype="bfloat16", adapter=None, batch=ROWS)
     more += with_options(entry, plain)
     more += tuple(replace(plain, special=special) for special in entry.specials)
+    more += tuple(q for p in whole_spectrum(entry, replace(WIDE, batch=ROWS)) for q in (p, *with_options(entry, p)))
     if entry.has_dropout:  # which takes another way, and drops nothing here
         more += (replace(plain, training=True, options=(("dropout", NEXT_TO_NO_DROPOUT),)),)
     return more + tuple(
@@ -88,7 +90,7 @@ def _perturbed(trial: Trial) -> Finding:
     with asking_the_subject():
         got = run_pass(subject, trial.x, trial.cotangent)
     truth, nudged = _truth(trial, values), _truth(trial, values, nudge=torch.finfo(torch.float32).eps)
-    comparisons = _compared(got, want, truth, nudged)
+    comparisons = [*_compared(got, want, truth, nudged), *within_one_rounding(trial, values, got, truth)]
     if trial.probe.dtype == "bfloat16" and trial.probe.adapter is None and trial.probe.batch == ROWS:
         comparisons += reaches_the_output(trial, values)
     return conclude(trial.case, comparisons)

@@ -10,16 +10,18 @@ import torch
 from torch import Tensor
 
 from conformance.checks.check import SMALL, WIDE
-from conformance.measuring.compare import Comparison, close, conclude
+from conformance.checks.start.init import sign_free
+from conformance.measuring.compare import ROUNDED_K, Comparison, close, conclude
 from conformance.measuring.trial import Trial, asking_the_subject
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import BasisFacts, SubspaceFacts
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
-from refs.calibration import pooled
+from refs.calibration import pooled, rounded_to
 from refs.reference import ClosedForm, Live, Reference
 
 STACK = "two-layers"
+HALF_INPUTS = "half-inputs"
 BASIS = "basis"
 SAME_SPAN = 1e-3
 """Sine of the largest angle between two subspaces that are the same but for float32 on both sides."""
@@ -28,7 +30,7 @@ SINE = 1e-5
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
-    """Two layers in a row, the inputs with a known subspace, and bases of live references."""
+    """Two layers in a row, inputs in half precision or with a known subspace, and bases of live references."""
     if isinstance(reference, Live) and "data_init" in reference.checks:
         return (replace(WIDE, state="t0", dtype="float32", adapter=None, special=BASIS),)
     if not isinstance(reference, ClosedForm) or entry.build_stack is None:
@@ -36,6 +38,7 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     fresh = replace(SMALL, state="t0", dtype="float32", adapter=None)
     sets = [{**dict(reference.options), **dict(more)} for more in ((), *entry.options)]
     stacked = tuple(replace(fresh, options=tuple(sorted(o.items())), special=STACK) for o in sets if "calibration" in o)
+    stacked += tuple(replace(probe, dtype="bfloat16", special=HALF_INPUTS) for probe in stacked)
     if "principal" not in entry.invariants:
         return stacked
     kinds = ("gap", "mean", "rows")
@@ -56,6 +59,8 @@ def run(trial: Trial) -> Finding:
     """Compare the start with the one that the original model, or the exact subspace, determines."""
     if trial.probe.special == BASIS:
         return _basis(trial)
+    if trial.probe.special == HALF_INPUTS:
+        return _half_inputs(trial)
     return _stack(trial) if trial.probe.special == STACK else _angles(trial)
 
 
@@ -96,6 +101,28 @@ def _stack(trial: Trial) -> Finding:
     drawn = {name for name in want if not torch.equal(want[name], redrawn[name])}
     return conclude(
         trial.case, [close(got[name], want[name], f"{name} of the second layer") for name in want if name not in drawn]
+    )
+
+
+def _half_inputs(trial: Trial) -> Finding:
+    """Weight and inputs of a half-precision layer give the start that the same numbers give in float32."""
+    dtype = getattr(torch, trial.probe.dtype)
+    wide = replace(trial, probe=replace(trial.probe, dtype="float32"))
+    with rounded_to(dtype):
+        want = sign_free(trial, wide.subject(trial.layer("float32")).values())
+        again = sign_free(trial, wide.subject(trial.layer("float32"), seed=1).values())
+    got = sign_free(trial, trial.subject().values())
+    drawn = {name for name in want if not torch.equal(want[name], again[name])}
+    scale = {
+        name: SINE / (ROUNDED_K * torch.finfo(torch.float32).eps) * t.abs().max().item() for name, t in want.items()
+    }
+    return conclude(
+        trial.case,
+        [
+            close(got[name], want[name], f"{name} from inputs in half precision", scale=scale[name])
+            for name in want
+            if name not in drawn
+        ],
     )
 
 

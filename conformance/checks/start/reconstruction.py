@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from conformance.checks.check import SMALL, WIDE, with_options
+from conformance.checks.numbers.rounding import HALF
 from conformance.measuring.compare import Comparison, conclude, same
 from conformance.measuring.trial import RESIDUAL, Trial
 from conformance.nouns.entry import Entry
@@ -18,6 +19,8 @@ from refs.reference import ClosedForm, Reference, Transcribed
 
 SHARE = 1.7
 """Limit of |W_res + core - W| / |W| (Frobenius) in spacings of the layer's dtype: 2e-7 in float32."""
+ONCE = 0.3
+"""The same in half precision, as a share of |W_res| in place of |W|: what rounding it once costs at most."""
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
@@ -37,6 +40,8 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
             replace(fresh, adapter="bfloat16"),
             replace(fresh, dtype="bfloat16"),
             replace(fresh, dtype="float16"),
+            replace(fresh, dtype="bfloat16", adapter="bfloat16"),
+            replace(fresh, dtype="float16", adapter="float16"),
             replace(fresh, dtype="float64", adapter="float64"),
             *with_options(entry, fresh),
         )
@@ -51,13 +56,16 @@ def run(trial: Trial) -> Finding:
     assert isinstance(form, ClosedForm)
     subject = trial.subject()
     values = trial.state(subject)
-    left = values.pop(RESIDUAL).numpy()
+    kept = values.pop(RESIDUAL)
+    left = kept.numpy()
     whole, _ = form.effective(
         {name: value.numpy() for name, value in values.items()}, left, 0 * left[:, 0], trial.probe.settings
     )
     W = trial.layer().weight.detach().double()
     error = ((torch.from_numpy(whole) - W).norm() / W.norm()).item()
-    limit = SHARE * torch.finfo(getattr(torch, trial.probe.dtype)).eps
+    eps = torch.finfo(getattr(torch, trial.probe.dtype)).eps
+    once = ONCE * (kept.norm() / W.norm()).item() + torch.finfo(torch.float32).eps
+    limit = eps * (once if trial.probe.dtype in HALF else SHARE)
     rebuilt = Comparison(
         "W_res + core against W",
         W.numel(),

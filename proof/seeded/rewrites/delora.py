@@ -105,3 +105,10 @@ class DeLoRAFoldedIntoA(Wrapper):
         if self.copies:
             update = update - dropped @ self.folded(self.down0, self.up0).T @ self.up0
         return (y + update).to(y.dtype)
+
+
+class DeLoRADropsBeforeTheCast(DeLoRA):
+    """x is dropped and scaled by 1 / (1 - p) in its own dtype and cast afterwards, as peft does."""
+
+    def _dropped(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        return F.dropout(x, self.config.dropout, self.training).to(dtype) if self.training else x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from proof.seeded.rewrites.wrapper import Wrapper, random_A
 from refs.settings import Settings
 from refs.subject import AS_IS, FLAT, TRANSPOSED
 from variants.dora import DoRA
+from variants.runtime.state import weight_of
 
 
 class _ByFactor(DoRA):
@@ -84,3 +85,16 @@ class DoRACachesTheNorm(_ByFactor):
                 V = W + self.config.scale * self.B.to(W.dtype) @ self.A.to(W.dtype)
                 self.__dict__.update(key=key, kept=V.norm(dim=1))
         return self.kept
+
+
+class DoRAInTheLayersDtype(DoRA):
+    """Where layer and tensors are in half precision, every step is rounded to it, as peft does."""
+
+    def change_output(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        half = x.dtype == self.A.dtype and x.dtype.itemsize == 2
+        if not half or (self.training and self.config.dropout):
+            return super().change_output(layer, x, y)
+        f = self.factor(weight_of(layer)).to(x.dtype)
+        b: Any = 0 if layer.bias is None else layer.bias
+        update = self.config.scale * F.linear(F.linear(x, self.A.to(x.dtype)), self.B.to(x.dtype))
+        return y + (f - 1) * (y - b) + f * update
