@@ -5,106 +5,13 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from models.zoo import Kind
-from variants import (
-    attach,
-    by_name,
-    config_for,
-    detach,
-    export_peft,
-    import_peft,
-    load,
-    merge,
-    merge_and_detach,
-    save,
-    unmerge,
-)
-from variants.runtime.state import Attachment
-
-NEAR = 1e-6
-"""How far two outputs may be apart that are equal but for rounding (some models compute parts in float32)."""
-START_OFF = {"antipasto_rot": 0.1, "antipasto_ablate": 0.3}
-"""How far from the base a fresh adapter may be, for the methods that start near it by design."""
-NEED_DATA = ("eva", "antipasto_corda")
-OPTIONS: dict[str, dict[str, Any]] = {
-    "antipasto_rot": {"block_size": 2},
-    "antipasto_arrow": {"block": 1},
-    "road": {"group_size": 2},
-}
-
-
-class Wrong(Exception):
-    """A step ran and its result is not what it has to be."""
-
-
-class PeftRefuses(Exception):
-    """peft has a rule against this model."""
-
-
-class NotHere(Exception):
-    """The model itself has no such step."""
-
-
-@dataclass
-class Life:
-    """One variant on one model: every step starts from a fresh copy with the same trained adapter."""
-
-    kind: Kind
-    base: nn.Module
-    variant: str
-    folder: Path
-
-    def attached(self) -> tuple[nn.Module, Attachment]:
-        """A copy of the base with a fresh adapter on it."""
-        model = copy.deepcopy(self.base)
-        rank = {"r": 2} if "r" in by_name(self.variant).Config.__dataclass_fields__ else {}
-        config = config_for(self.variant, **rank, **OPTIONS.get(self.variant, {}), dtype="float64")
-        batch = {key: t for key, t in self.kind.batch.items() if key != "labels"}
-        if self.kind.name in ("T5", "Whisper"):
-            batch["decoder_input_ids"] = self.kind.batch["labels"]
-        data = [batch] if self.variant in NEED_DATA else None
-        torch.manual_seed(1)
-        return model, attach(model, config, calibration=data, sample=self.kind.batch)
-
-    def trained(self) -> nn.Module:
-        """The same with the adapter after a few steps, in evaluation mode. Trained once."""
-        return copy.deepcopy(self._trained)
-
-    @cached_property
-    def _trained(self) -> nn.Module:
-        model, attachment = self.attached()
-        model.train()
-        optimiser = torch.optim.Adam(attachment.parameters(), lr=0.02)
-        for _ in range(3):
-            optimiser.zero_grad()
-            self.loss(model).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-        return model.eval()
-
-    @cached_property
-    def logits(self) -> Tensor:
-        """Of the trained model."""
-        return self.out(self._trained)
-
-    def loss(self, model: nn.Module) -> Tensor:
-        """On the batch, with the same dropout every time."""
-        torch.manual_seed(2)
-        found: Tensor = model(**self.kind.batch).loss
-        return found
-
-    def out(self, model: nn.Module) -> Tensor:
-        """Logits on the batch."""
-        with torch.no_grad():
-            found: Tensor = model(**self.kind.batch).logits
-        return found
+from models.codes import on_codes
+from models.life import NEAR, START_OFF, Life, NotHere, PeftRefuses, equal, near, require
+from variants import detach, export_peft, import_peft, load, merge, merge_and_detach, save, unmerge
 
 
 def attaching(life: Life) -> None:
@@ -159,14 +66,33 @@ def merging_for_good(life: Life) -> None:
     require(model.state_dict().keys() == life.base.state_dict().keys(), "other keys than the base's")
 
 
+def heading(life: Life) -> None:
+    """A new head, trained whole beside the adapter: saved, loaded and kept with it."""
+    if not life.kind.head:
+        raise NotHere
+    model = life.stepped(*life.attached(heads=(life.kind.head,)))
+    want, path = life.out(model), life.folder / "with-head.safetensors"
+    trained, before = (m.get_parameter(f"{life.kind.head}.weight") for m in (model, life.base))
+    require(not torch.equal(trained, before), "the head has not moved")
+    save(model, path)
+    fresh = copy.deepcopy(life.base)
+    load(fresh, path)
+    equal(life.out(fresh), want, "loaded with its head, it computes something else")
+    merge_and_detach(model)
+    near(life.out(model), want, "merged with its head, it computes something else")
+
+
 def generating(life: Life) -> None:
-    """The same tokens with and without a cache."""
+    """The same tokens with and without a cache, and after a merge for good."""
     if life.kind.prompt is None:
         raise NotHere
     model: Any = life.trained()
     options: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False}
     with_cache, without = (model.generate(**life.kind.prompt, **options, use_cache=use) for use in (True, False))
     equal(with_cache, without, "other tokens with a cache than without")
+    merged: Any = merge_and_detach(life.trained())
+    for use in (True, False):
+        equal(merged.generate(**life.kind.prompt, **options, use_cache=use), without, "other tokens after a merge")
 
 
 def exporting(life: Life) -> None:
@@ -185,17 +111,19 @@ def importing(life: Life) -> None:
 def checkpointing(life: Life) -> None:
     """The same gradients with gradient checkpointing."""
     grads = []
-    for on in (False, True):
+    for reentrant in (None, False, True):
         model: Any = life.trained().train()
-        if on:
+        if reentrant is not None:
             if not model.supports_gradient_checkpointing:
                 raise NotHere
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+            model.enable_input_require_grads()  # transformers does so itself where the inputs are tokens
         life.loss(model).backward()  # type: ignore[no-untyped-call]
         found = {key: p.grad for key, p in model.named_parameters() if p.requires_grad}
         require(all(grad is not None for grad in found.values()), "a tensor gets no gradient")
         grads.append(torch.cat([grad.reshape(-1) for grad in found.values()]))
     near(grads[1], grads[0], "other gradients")
+    near(grads[2], grads[0], "other gradients, reentrant")
 
 
 STEPS: dict[str, Callable[[Life], None]] = {
@@ -205,10 +133,13 @@ STEPS: dict[str, Callable[[Life], None]] = {
     "merge": merging,
     "unmerge": unmerging,
     "merge for good": merging_for_good,
+    "new head": heading,
     "generate": generating,
     "export": exporting,
     "import": importing,
     "checkpointing": checkpointing,
+    "nf4": lambda life: on_codes(life, "nf4"),
+    "int8": lambda life: on_codes(life, "int8"),
 }
 
 
@@ -225,19 +156,3 @@ def _in_peft(life: Life) -> Any:
             if "incompatible with" not in str(error):
                 raise
             raise PeftRefuses(str(error).partition(". ")[0]) from error
-
-
-def near(got: Tensor, want: Tensor, what: str, limit: float = NEAR) -> None:
-    """Equal but for rounding, relative to the largest entry."""
-    require(bool((got - want).abs().max() <= limit * want.abs().max()), what)
-
-
-def equal(got: Tensor, want: Tensor, what: str) -> None:
-    """Equal to the bit."""
-    require(torch.equal(got, want), what)
-
-
-def require(ok: bool, what: str) -> None:
-    """``Wrong`` unless ``ok``."""
-    if not ok:
-        raise Wrong(what)

@@ -12,6 +12,7 @@ import transformers as hf
 from torch import Tensor, nn
 
 from tests.runtime.models import IDS, NAMES, Mlp, bert, gpt2, llama, move, neox, qwen3, refused, small_config
+from tests.runtime.repacking import stack
 from variants import Attachment, LoRAConfig, PiSSAConfig, Targets, attach, by_name, detach, load, merge, save
 from variants.runtime.adapter import Adapter
 from variants.runtime.layers.reads import read_by_source, read_in
@@ -142,6 +143,15 @@ def test_a_sample_sees_what_no_source_shows() -> None:
     attachment = attach(model, PiSSAConfig(r=2), sample=torch.ones(2, 6))
     assert "read" in attachment.left
     torch.testing.assert_close(model(torch.ones(2, 6)), before)
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_a_sample_of_a_quantised_model(kind: str) -> None:
+    """What attach itself looks up around the run would count as the model's reading: every layer would be left out."""
+    model = stack(kind)
+    attached = attach(model, LoRAConfig(r=2), sample=torch.zeros(2, 128))
+    assert set(attached.layers) == {"0", "2"}
+    assert not attached.left
 
 
 def test_without_a_sample_nothing_is_run() -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils.hooks import RemovableHandle
 
 from variants.runtime.layers.run import run_as_it_is
 
@@ -72,7 +73,11 @@ def read_in(model: nn.Module, targets: Mapping[str, nn.Module], sample: Any) -> 
     is left as it was, random states included. ``AdapterError`` if the sample does not fit.
     """
     watch = _Watch({id(layer.weight): name for name, layer in targets.items()})
-    handles = []
+    # What is done around a call of the model, such as looking whether a layer has been repacked, is not the model's.
+    handles: list[RemovableHandle] = [
+        model.register_forward_pre_hook(watch.switched(True), prepend=True),
+        model.register_forward_hook(watch.switched(False), always_call=True),
+    ]
     for name, layer in targets.items():
         handles.append(layer.register_forward_pre_hook(watch.entering(name), prepend=True))
         handles.append(layer.register_forward_hook(watch.leaving(name), always_call=True))
@@ -93,18 +98,27 @@ class _Watch(TorchFunctionMode):
     def __init__(self, weights: Mapping[int, str]) -> None:
         super().__init__()
         self.weights = weights
+        self.on = False
         self.running: dict[str, int] = {}
         self.called: set[str] = set()
         self.read: dict[str, str] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not _tells(func):
+        if self.on and not _tells(func):
             for each in _flat((args, kwargs)):
                 name = self.weights.get(id(each))
                 if name is not None and not self.running.get(name):
                     self.read.setdefault(name, resolve_name(func) or getattr(func, "__name__", "an operation"))
         return func(*args, **kwargs)
+
+    def switched(self, on: bool) -> Callable[..., None]:
+        """A hook of the whole model."""
+
+        def switch(*_: object) -> None:
+            self.on = on
+
+        return switch
 
     def entering(self, name: str) -> Callable[..., None]:
         """A pre-hook."""
