@@ -50,13 +50,17 @@ class Life:
     folder: Path
     dtype: str = "float64"
 
-    def attached(self, base: nn.Module | None = None, heads: Sequence[str] = ()) -> tuple[nn.Module, Attachment]:
-        """A copy of the base with a fresh adapter on it. ``heads`` are trained whole."""
+    def attached(
+        self, base: nn.Module | None = None, heads: Sequence[str] = (), *, stacked: bool = False
+    ) -> tuple[nn.Module, Attachment]:
+        """A copy of the base with a fresh adapter on its layers, or on what is ``stacked``. ``heads`` train whole."""
         model = copy.deepcopy(self.base if base is None else base)
         rank = {"r": 2} if "r" in by_name(self.variant).Config.__dataclass_fields__ else {}
         options: dict[str, Any] = {**rank, **OPTIONS.get(self.variant, {}), "dtype": self.dtype}
         if self.kind.head:
             options["targets"] = Targets(exclude=(self.kind.head,))
+        if stacked:
+            options["targets"] = Targets(parameters=self.kind.stacked)
         config = config_for(self.variant, **options)
         batch = {key: t for key, t in self.batch.items() if key != "labels"}
         if self.kind.name in ("T5", "Whisper"):

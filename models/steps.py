@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from models.codes import on_codes
 from models.life import NEAR, START_OFF, Life, NotHere, PeftRefuses, equal, near, require
@@ -82,6 +84,27 @@ def heading(life: Life) -> None:
     near(life.out(model), want, "merged with its head, it computes something else")
 
 
+def on_experts(life: Life) -> None:
+    """On weights that are stacked in one parameter: loaded, merged and taken to peft and back, the same outputs."""
+    if not life.kind.stacked:
+        raise NotHere
+    model, attachment = life.attached(stacked=True)
+    life.stepped(model, attachment)
+    want, path, folder = life.out(model), life.folder / "experts.safetensors", life.folder / "experts-for-peft"
+    require(bool((want - life.out(life.base)).abs().max() > NEAR), "training changes nothing")
+    save(model, path)
+    fresh = copy.deepcopy(life.base)
+    load(fresh, path)
+    equal(life.out(fresh), want, "a loaded adapter computes something else")
+    theirs = _in_peft(life, model, folder)
+    near(life.out(theirs), want, "peft computes something else")
+    theirs.save_pretrained(str(folder))
+    again = copy.deepcopy(life.base)
+    import_peft(again, folder)
+    near(life.out(again), want, "what comes back from peft computes something else")
+    near(life.out(merge_and_detach(model)), want, "the merged model computes something else")
+
+
 def generating(life: Life) -> None:
     """The same tokens with and without a cache, and after a merge for good."""
     if life.kind.prompt is None:
@@ -134,6 +157,7 @@ STEPS: dict[str, Callable[[Life], None]] = {
     "unmerge": unmerging,
     "merge for good": merging_for_good,
     "new head": heading,
+    "experts": on_experts,
     "generate": generating,
     "export": exporting,
     "import": importing,
@@ -143,11 +167,11 @@ STEPS: dict[str, Callable[[Life], None]] = {
 }
 
 
-def _in_peft(life: Life) -> Any:
+def _in_peft(life: Life, model: nn.Module | None = None, folder: Path | None = None) -> Any:
     import peft
 
-    folder = life.folder / "for-peft"
-    export_peft(life.trained(), folder)
+    folder = folder or life.folder / "for-peft"
+    export_peft(life.trained() if model is None else model, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -37,6 +37,7 @@ the steps are in [steps.py](../models/steps.py), [codes.py](../models/codes.py) 
 | merge, unmerge | equal outputs; bit for bit back |
 | merge for good | `merge_and_detach`: equal outputs, the keys of the base |
 | new head | the classifier in `modules_to_save`: it trains, is loaded with the adapter, and stays when that is merged |
+| experts | an adapter on the experts' stacked parameters: it trains, loads, merges, goes to peft and comes back |
 | generate | greedy, the same tokens with and without a cache, and after a merge for good |
 | export, import | peft computes the same from the files; what peft then saves comes back and computes the same |
 | checkpointing | the same gradients with gradient checkpointing, reentrant and not |

@@ -22,6 +22,7 @@ class Kind:
     """A kind of model: how to build it (so many times as wide), what to train it on, and what to generate from.
 
     ``prompt``: None where the model does not generate. ``head``: the layer that a new task gets; no adapter goes there.
+    ``stacked``: parameters that hold several weights.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Kind:
     batch: dict[str, Tensor]
     prompt: dict[str, Tensor] | None
     head: str = ""
+    stacked: tuple[str, ...] = ()
 
     def made(self, wide: int = 1, dtype: torch.dtype = torch.float64) -> nn.Module:
         """The model in evaluation mode, with the same random weights every time."""
@@ -44,7 +46,8 @@ def _decoder(name: str, model: Any, config: Any, **options: Any) -> Kind:
         made: nn.Module = model(config(**{**SIZES, **HEADS, **TOKENS, **options, **widths, **heads}))
         return made
 
-    return Kind(name, build, {"input_ids": IDS, "labels": IDS}, {"input_ids": IDS[:, :3]})
+    stacked = ("experts.gate_up_proj", "experts.down_proj") if "num_local_experts" in options else ()
+    return Kind(name, build, {"input_ids": IDS, "labels": IDS}, {"input_ids": IDS[:, :3]}, stacked=stacked)
 
 
 def _mamba(wide: int) -> nn.Module:

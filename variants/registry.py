@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from variants.antipasto import AntiPaSTO
 from variants.antipasto_ablate import AntiPaSTOAblate
 from variants.antipasto_arrow import AntiPaSTOArrow
@@ -16,11 +18,13 @@ from variants.hra import HRA
 from variants.ia3 import IA3
 from variants.ia3_ff import IA3FF
 from variants.lora import LoRA
+from variants.lora_experts import LoRAExperts
 from variants.pissa import PiSSA
 from variants.road import ROAD
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.stacks import Stack
 
 VARIANTS: tuple[type[Adapter], ...] = (
     LoRA,
@@ -38,6 +42,8 @@ VARIANTS: tuple[type[Adapter], ...] = (
     AntiPaSTOCorDA,
     AntiPaSTOArrow,
 )
+ON_STACKS: dict[type[Adapter], type[Adapter]] = {LoRA: LoRAExperts}
+"""The adapter of a method on weights that are stacked in one parameter, where the method has one."""
 
 
 def by_name(name: str) -> type[Adapter]:
@@ -63,6 +69,20 @@ def variant_for(config: AdapterConfig) -> type[Adapter]:
         want="one of " + ", ".join(v.Config.__name__ for v in VARIANTS),
         where="attach(config)",
         fix="Pass a registered config, or attach(..., variant=YourAdapter).",
+    )
+
+
+def on_layer(variant: type[Adapter], layer: nn.Module) -> type[Adapter]:
+    """The adapter that this variant puts on this layer: another one on stacked weights, if it has any there."""
+    if not isinstance(layer, Stack):
+        return variant
+    if variant in ON_STACKS:
+        return ON_STACKS[variant]
+    raise AdapterError(
+        got=f"{variant.name} on {layer.parameter}, a parameter of {layer.n} stacked weights",
+        want="a method that has a form for such parameters: " + ", ".join(each.name for each in ON_STACKS),
+        where=f"attach {variant.name}",
+        fix="Use one of these for Targets(parameters=...), and this one on other layers.",
     )
 
 

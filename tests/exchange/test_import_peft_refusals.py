@@ -41,7 +41,7 @@ def test_the_good_folder_is_taken(base: nn.Module, tmp_path: Path) -> None:
         ({"lora_bias": True}, "lora_bias=True"),
         ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication"),
         ({"trainable_token_indices": [1, 2]}, "trainable_token_indices"),
-        ({"target_parameters": ["experts.weight"]}, "target_parameters"),
+        ({"target_parameters": ["experts.weight"]}, r"target_parameters \['experts.weight'\]; want parameters of this"),
         ({"ensure_weight_tying": True}, "ensure_weight_tying"),
         ({"alora_invocation_tokens": [3, 4]}, "aLoRA: at work only after these tokens"),
         ({"megatron_config": {"a": 1}}, "megatron_config"),

@@ -34,7 +34,8 @@ def test_experts_are_not_left_out_in_silence() -> None:
     model = mixtral()
     stacked = sum(p.numel() for p in model.parameters() if p.dim() == 3)
     report = attach(model, LoRAConfig(r=2)).report
-    assert f"MixtralExperts (several weights stacked in one parameter): {stacked:,} numbers" in report
+    how = "stacked in one parameter: a target by Targets(parameters=...) alone"
+    assert f"MixtralExperts ({how}): {stacked:,} numbers" in report
     assert "experts.gate_up_proj" in report
 
 

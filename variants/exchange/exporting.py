@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
+from variants.exchange import stacked
 from variants.exchange.folder import as_path, write
 from variants.exchange.matching import plain_modules
 from variants.exchange.method import Part
@@ -15,6 +17,7 @@ from variants.exchange.registry import by_variant
 from variants.runtime.adapter import Adapter
 from variants.runtime.errors import AdapterError
 from variants.runtime.layers.kinds import is_conv1d
+from variants.runtime.layers.stacks import Stack, module_at
 from variants.runtime.layers.wrapped import unwrapped
 from variants.runtime.state import Attachment, chosen
 
@@ -55,21 +58,28 @@ def export_peft(model: nn.Module, dir: str | os.PathLike[str], name: str | Seque
         )
     modules = plain_modules(model)
     present = {id(adapter): target for target, layer in modules for adapter in layer.children()}
+    stacks = [(target, stack) for target, layer in modules for stack in layer.children() if isinstance(stack, Stack)]
+    present |= {id(each): f"{target}.{stack.parameter}" for target, stack in stacks for each in stack.children()}
     parts = tuple(_part(each, present, where) for each in attachments)
     if not method.conv1d:
         _refuse_conv1d(model, parts, where)
+    places = stacked.places(model, [target for part in parts for target in part.layers])
     tensors = {
-        f"{PREFIX}{target}.{key}": tensor
+        f"{PREFIX}{places[target]}.{key}": tensor
         for part in parts
         for target, adapter in part.layers.items()
         for key, tensor in method.tensors_of(method, adapter).items()
     }
     _require_values(tensors, where)
+    on_stacks = [f"{target}.{stack.parameter}" for target, stack in stacks]
+    on_stacks = [target for part in parts for target in part.layers if target in on_stacks]
     fields = {
         **_about(model),
         "peft_type": method.peft_type,
-        **method.fields_of(parts, [target for target, _ in modules]),
+        **method.fields_of(tuple(_without(part, on_stacks) for part in parts), [target for target, _ in modules]),
     }
+    if on_stacks:
+        fields[stacked.FIELD] = stacked.named_parameters(on_stacks, model)
     write(folder, fields, {key: tensor.cpu().contiguous() for key, tensor in tensors.items()})
 
 
@@ -102,8 +112,12 @@ def _part(attachment: Attachment, present: dict[int, str], where: str) -> Part:
     return Part(attachment.variant, attachment.config, layers)
 
 
+def _without(part: Part, targets: Sequence[str]) -> Part:
+    return replace(part, layers={target: each for target, each in part.layers.items() if target not in targets})
+
+
 def _refuse_conv1d(model: nn.Module, parts: tuple[Part, ...], where: str) -> None:
-    odd = [target for part in parts for target in part.layers if is_conv1d(model.get_submodule(target))]
+    odd = [target for part in parts for target in part.layers if is_conv1d(module_at(model, target))]
     if odd:
         raise AdapterError(
             got=f"{parts[0].variant.name} at {odd[0]}, a Conv1D",

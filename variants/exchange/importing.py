@@ -11,16 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from variants.exchange import stacked
 from variants.exchange.exporting import PREFIX
 from variants.exchange.folder import as_path, read
 from variants.exchange.matching import named, plain_modules, rule_of
 from variants.exchange.method import Ask, Conversion, PeftMethod, Settings, Shape
 from variants.exchange.registry import by_peft_type
+from variants.registry import on_layer
 from variants.runtime.adapter import Adapter
 from variants.runtime.attach import build, detach, place
 from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
-from variants.runtime.layers.kinds import is_conv1d, is_linear_like, sizes_of
+from variants.runtime.layers.kinds import is_conv1d, is_linear_like
+from variants.runtime.layers.stacks import Stack
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.refuse import find_free_targets
 from variants.runtime.state import Attachment, weight_of
@@ -55,7 +58,7 @@ def import_peft(model: nn.Module, dir: str | os.PathLike[str], *, name: str | No
     tensors = _without_base(model, tensors)
     dtype = _dtype(tensors, targets, where)
     drafts = _drafts(model, method, settings, targets, dtype, name, where)
-    values = _values(method, drafts, tensors, where)
+    values = _values(model, method, drafts, tensors, where)
     ready = [(draft, _built(draft, values)) for draft in drafts]
     placed: list[Attachment] = []
     try:
@@ -85,6 +88,9 @@ def _targets(
 ) -> dict[str, nn.Module]:
     if not isinstance(model, nn.Module):
         raise AdapterError(got=f"a {type(model).__name__}", want="an nn.Module", where=where, fix="Pass the model.")
+    stacks = stacked.chosen_stacks(settings, model, where)
+    if stacks and not settings["target_modules"]:
+        return dict(stacks)
     rule = rule_of(settings, model, task_type, where)
     targets = {name: module for name, module in plain_modules(model) if rule.takes(name)}
     if not targets:
@@ -98,7 +104,7 @@ def _targets(
             where=where,
             fix="Adapters on such modules can be used in peft only.",
         )
-    return targets
+    return targets | stacks
 
 
 def _takes(method: PeftMethod, module: nn.Module) -> bool:
@@ -128,8 +134,12 @@ def _drafts(
     drafts: list[_Draft] = []
     for variant in sorted(set(variants.values()), key=list(method.names).index):
         layers = {target: layer for target, layer in targets.items() if variants[target] is variant}
-        short = named(layers, modules)
-        ask = Ask(settings, variant, Targets(include=tuple(layers if isinstance(short, str) else short)), dtype)
+        stacks = [target for target, layer in layers.items() if isinstance(layer, Stack)]
+        plain = [target for target in layers if target not in stacks]
+        short = named(plain, modules)
+        include = tuple(plain if isinstance(short, str) else short)
+        parameters = tuple(stacked.named_parameters(stacks, model))
+        ask = Ask(settings, variant, Targets(include=include, parameters=parameters), dtype)
         config = method.config_of(ask)
         called = variant.name if name is None else f"{name}_ff" if drafts else name
         found = find_free_targets(model, config, called)
@@ -154,15 +164,17 @@ def _without_base(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, 
 
 
 def _values(
-    method: PeftMethod, drafts: list[_Draft], tensors: Mapping[str, Tensor], where: str
+    model: nn.Module, method: PeftMethod, drafts: list[_Draft], tensors: Mapping[str, Tensor], where: str
 ) -> dict[str, dict[str, Tensor]]:
     """The tensors by layer under the names they have here. Raises ``AdapterError`` unless they are all there is."""
     want: dict[str, tuple[str, str, Conversion, Shape]] = {}
     for draft in drafts:
+        places = stacked.places(model, draft.layers)
         for target, layer in draft.layers.items():
-            specs = draft.variant.specs(draft.configs[target], *sizes_of(layer))
-            for own, (key, conversion) in method.names[draft.variant].items():
-                want[f"{PREFIX}{target}.{key}"] = (target, own, conversion, conversion.shape(specs[own].shape))
+            specs = on_layer(draft.variant, layer).specs_on(draft.configs[target], layer)
+            names = stacked.names_of(layer.n) if isinstance(layer, Stack) else method.names[draft.variant]
+            for own, (key, conversion) in names.items():
+                want[f"{PREFIX}{places[target]}.{key}"] = (target, own, conversion, conversion.shape(specs[own].shape))
     wrong = []
     if want.keys() != tensors.keys():
         missing, extra = (
@@ -188,10 +200,11 @@ def _built(draft: _Draft, values: Mapping[str, Mapping[str, Tensor]]) -> dict[st
     built = {}
     for target, layer in draft.layers.items():
         config, given = draft.configs[target], dict(values[target])
-        specs = draft.variant.specs(config, *sizes_of(layer))
+        kind = on_layer(draft.variant, layer)
+        specs = kind.specs_on(config, layer)
         if specs.keys() - given.keys():  # what peft does not write, it computes from the base, and so do we
-            fresh = build(draft.variant, config, target, layer)
+            fresh = build(kind, config, target, layer)
             made = {**fresh.state_dict(), **fresh.file_tensors}
             given |= {name: made[name] for name in specs.keys() - given.keys()}
-        built[target] = build(draft.variant, config, target, layer, values=given)
+        built[target] = build(kind, config, target, layer, values=given)
     return built

@@ -11,6 +11,7 @@ from torch import nn
 
 from variants.runtime.adapter import Adapter
 from variants.runtime.errors import AdapterError
+from variants.runtime.layers.stacks import Stack
 
 ALL_LINEAR = "all-linear"
 CLASSIFIER_HEADS = ("score", "classifier")
@@ -103,7 +104,8 @@ def all_linear(model: nn.Module, task_type: Any) -> list[str]:
 
 def plain_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The modules that are there without adapters, but for the model itself."""
-    return [(name, module) for name, module in model.named_modules() if name and not isinstance(module, Adapter)]
+    own = (Adapter, Stack)
+    return [(name, module) for name, module in model.named_modules() if name and not isinstance(module, own)]
 
 
 def pattern_value(patterns: Mapping[str, Any], name: str, default: Any) -> Any:

@@ -24,7 +24,9 @@ from variants.dora import DoRA, DoRAConfig
 from variants.eva import EVA, EVAConfig
 from variants.exchange.matching import named, pattern_value, patterns_of
 from variants.exchange.method import AS_IS, Ask, Part, PeftMethod, Settings, mapping, patterns, plain
+from variants.exchange.stacked import names_of
 from variants.lora import LoRA, LoRAConfig
+from variants.lora_experts import LoRAExperts
 from variants.pissa import PiSSA, PiSSAConfig
 from variants.runtime.adapter import Adapter
 from variants.runtime.config import AdapterConfig
@@ -106,7 +108,7 @@ def _fields_of(parts: tuple[Part, ...], modules: list[str]) -> dict[str, Any]:
         }
     return {
         **own,
-        "target_modules": named(part.layers, modules),
+        "target_modules": named(part.layers, modules) if part.layers else [],
         "r": r,
         "lora_alpha": alpha,
         "rank_pattern": patterns_of({name: each[0] for name, each in ranks.items()}, r),
@@ -127,9 +129,8 @@ def _tensors_of(method: PeftMethod, adapter: Adapter) -> dict[str, Tensor]:
         A, B = adapter.A.detach(), adapter.B.detach()
         return {"lora_A.weight": torch.cat((A, A0)), "lora_B.weight": torch.cat((B, -B0), dim=1)}
     have = adapter.state_dict(keep_vars=True)
-    return {
-        peft: conversion.to_peft(have[own].detach()) for own, (peft, conversion) in method.names[type(adapter)].items()
-    }
+    names = names_of(adapter.n) if isinstance(adapter, LoRAExperts) else method.names[type(adapter)]
+    return {peft: conversion.to_peft(have[own].detach()) for own, (peft, conversion) in names.items()}
 
 
 METHOD = PeftMethod(
@@ -144,6 +145,7 @@ METHOD = PeftMethod(
         "rank_pattern": {},
         "alpha_pattern": {},
         "eva_config": None,
+        "target_parameters": None,
     },
     off={
         "bias": ("none", "biases of the base that were trained"),
@@ -151,7 +153,6 @@ METHOD = PeftMethod(
         "lora_bias": (False, "a bias of the update"),
         "layer_replication": (None, "layers that stand several times"),
         "trainable_token_indices": (None, "trained rows of the embedding"),
-        "target_parameters": (None, "parameters that are no layer's weight"),
         "ensure_weight_tying": (False, "an adapter shared by tied layers"),
         "alora_invocation_tokens": (None, "aLoRA: at work only after these tokens"),
         "megatron_config": (None, "layers of Megatron"),

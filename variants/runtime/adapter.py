@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +62,7 @@ class Adapter(nn.Module):
         self.check_layer(layer)
         weight = weight_of(layer)
         given = self.initial(layer, statistic) if values is None else values
-        for name, spec in self.specs(config, self.d_in, self.d_out).items():
+        for name, spec in self.own_specs().items():
             if name in given:
                 spec.require_shape(given[name])
                 # Contiguous, as it comes back from a file: products depend on the layout in the last bit.
@@ -83,6 +83,10 @@ class Adapter(nn.Module):
         """Every tensor of the adapter under the name the formula gives it."""
         raise NotImplementedError
 
+    def own_specs(self) -> dict[str, TensorSpec]:
+        """``specs`` of this adapter, on the layer that it is for."""
+        return self.specs(self.config, self.d_in, self.d_out)
+
     @classmethod
     def statistic(cls, config: Any, layer: nn.Module) -> Statistic | None:
         """What to gather about the layer's inputs during calibration; None for a method that looks at no data."""
@@ -96,10 +100,19 @@ class Adapter(nn.Module):
     @classmethod
     def refuse(cls, config: Any, layer: nn.Module) -> None:
         """``check_layer`` without building: before any data are looked at."""
+        cls._bare(config, layer).check_layer(layer)
+
+    @classmethod
+    def specs_on(cls, config: Any, layer: nn.Module) -> dict[str, TensorSpec]:
+        """``specs`` on this layer, without building."""
+        return cls._bare(config, layer).own_specs()
+
+    @classmethod
+    def _bare(cls, config: Any, layer: nn.Module) -> Self:
         bare = cls.__new__(cls)
         nn.Module.__init__(bare)
         bare._place(config, layer)
-        bare.check_layer(layer)
+        return bare
 
     def check_layer(self, layer: nn.Module) -> None:
         """Raise ``AdapterError`` when the method cannot work on this layer. Nothing to check by default.

@@ -17,6 +17,7 @@ from variants.runtime.layers.choice import sort_out
 from variants.runtime.layers.kept import find_kept, inside, put, refuse_overlap, values_of
 from variants.runtime.layers.numbers import is_quantised
 from variants.runtime.layers.report import survey
+from variants.runtime.layers.stacks import Stack, module_at
 from variants.runtime.layers.state_dicts import unwatch, watch
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.merge import merge, restore, unmerge
@@ -59,9 +60,9 @@ def attach(
     in the targets that the model only reads, a wrapped model (``torch.compile``, DDP), a name in use, weights
     that are not finite or not there (meta), or whatever the variant refuses. The model is then as it was.
     """
-    if variant is None:
-        from variants.registry import variant_for
+    from variants.registry import on_layer, variant_for
 
+    if variant is None:
         variant = variant_for(config)
     refuse_other_config(variant, config)
     refuse_wrapped(model, "attach")
@@ -80,12 +81,13 @@ def attach(
     # Everything that can fail for the user's reasons fails here, before the model is touched; what needs no data to
     # fail, before the model is called.
     for target, layer in targets.items():
-        _naming(target, variant.refuse, config, layer)
+        _naming(target, _naming(target, on_layer, variant, layer).refuse, config, layer)
         if variant.residual is not Adapter.residual and not is_quantised(layer):
             refuse_tied(model, target, layer)
     statistics = _calibrate(model, variant, config, targets, calibration)
+    kinds = {target: on_layer(variant, layer) for target, layer in targets.items()}
     built = {
-        target: build(variant, each, target, targets[target], statistic=statistics.get(target))
+        target: build(kinds[target], each, target, targets[target], statistic=statistics.get(target))
         for target, each in variant.assign(config, targets, statistics).items()
     }
     left |= whole | {target: f"{variant.name} gives it no adapter" for target in targets if target not in built}
@@ -108,7 +110,7 @@ def place(
     ``left``: targets that get none, each with the reason. ``notes``: what to know about those that get one.
     ``kept``: modules that are trained whole.
     """
-    targets = {target: model.get_submodule(target) for target in built}
+    targets = {target: module_at(model, target) for target in built}
     prints = {target: fingerprint(layer) for target, layer in targets.items()}
     residuals = {
         target: None if adapter.on_codes else adapter.residual(weight_of(targets[target]).detach())
@@ -122,7 +124,10 @@ def place(
     try:
         hold(model, state.held)
         for target, adapter in built.items():
-            targets[target].add_module(CHILD, adapter)
+            layer = targets[target]
+            if isinstance(layer, Stack):
+                layer.mount()
+            layer.add_module(CHILD, adapter)
             adapter.hook(targets[target])
             watch(targets[target], adapter)
             residual = residuals[target]
@@ -145,7 +150,9 @@ def place(
     attachment = Attachment(name, variant, config, prints, built, dict(left or {}), dict(notes or {}))
     attachment.kept, attachment.before = kept, {key: t.detach().clone() for key, t in values_of(kept).items()}
     attachment.skipped = config.targets.skipped(model)
-    attachment.survey = survey(model, (p for m in model.modules() if isinstance(m, Adapter) for p in m.parameters()))
+    adapters = (p for m in model.modules() if isinstance(m, Adapter) for p in m.parameters())
+    stacked = (m.stored for m in model.modules() if isinstance(m, Stack))
+    attachment.survey = survey(model, adapters, stacked)
     state.attachments[name] = attachment
     model.__dict__[STATE] = state
     return attachment
@@ -244,6 +251,8 @@ def _take_off(model: nn.Module, adapters: Iterable[Adapter]) -> None:
                 with torch.no_grad():
                     weight_of(module).copy_(child.original)
             del module._modules[CHILD]
+            if isinstance(module, Stack):
+                module.unmount()
 
 
 def _calibrate(

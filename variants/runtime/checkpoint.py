@@ -18,11 +18,12 @@ from variants.runtime.config import DTYPES, AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened, without_scales
 from variants.runtime.layers.kept import FIELD, PREFIX, find_kept, names_in, put, require_values, values_of
-from variants.runtime.layers.kinds import is_linear_like, sizes_of
+from variants.runtime.layers.kinds import is_linear_like
 from variants.runtime.layers.sharded import gathered
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.refuse import find_free_targets, refuse_other_variant
+from variants.runtime.spec import TensorSpec
 from variants.runtime.state import Attachment, chosen
 
 FIX = "Load the right file onto the right base model."
@@ -48,9 +49,9 @@ def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None
     tensors, writes = gathered(tensors)
     tensors = {key: t.cpu().contiguous() for key, t in tensors.items()}
     configs = {target: adapter.config for target, adapter in attachment.layers.items()}
-    sizes = {target: (adapter.d_in, adapter.d_out) for target, adapter in attachment.layers.items()}
+    specs = {target: adapter.own_specs() for target, adapter in attachment.layers.items()}
     fix = "Cast the model back, or attach with the dtype you want to save."
-    _require_specified(tensors, attachment.variant, configs, sizes, where=f"save {path}", fix=fix)
+    _require_specified(tensors, specs, configs, where=f"save {path}", fix=fix)
     whole, writes_kept = gathered({key: t.detach() for key, t in values_of(attachment.kept).items()})
     kept = {key: t.cpu().contiguous() for key, t in whole.items()}
     require_values(attachment.kept, kept, f"save {path}")
@@ -79,6 +80,8 @@ def load(
     Raises ``AdapterError``: unreadable or damaged file, unknown variant, other format, another base, or tensors that
     are missing, extra, misshapen, of another dtype or not finite. The model is then as it was.
     """
+    from variants.registry import on_layer
+
     path = _path(path, "load")
     refuse_wrapped(model, f"load {path}")
     metadata, tensors = read_whole(path)
@@ -94,14 +97,15 @@ def load(
     found = {target: layer for target, layer in found.items() if target not in saved.left_out}
     _require_base({target: fingerprint(layer) for target, layer in found.items()}, saved.base, where)
 
-    sizes = {target: sizes_of(layer) for target, layer in found.items()}
-    _require_specified(tensors, saved.variant, saved.configs, sizes, where=where, fix=FIX)
+    kinds = {target: on_layer(saved.variant, layer) for target, layer in found.items()}
+    specs = {target: kinds[target].specs_on(saved.configs[target], layer) for target, layer in found.items()}
+    _require_specified(tensors, specs, saved.configs, where=where, fix=FIX)
     values: dict[str, dict[str, Tensor]] = {target: {} for target in found}
     for key, tensor in tensors.items():
         target, _, tensor_name = key.rpartition(".")
         values[target][tensor_name] = tensor
     built = {
-        target: build(saved.variant, saved.configs[target], target, layer, values=values[target])
+        target: build(kinds[target], saved.configs[target], target, layer, values=values[target])
         for target, layer in found.items()
     }
     left = dict.fromkeys(saved.left_out, "without an adapter in the file")
@@ -219,18 +223,17 @@ def _other_base(pairs: dict[str, str]) -> str:
 
 def _require_specified(
     tensors: dict[str, Tensor],
-    variant: type[Adapter],
+    of_layers: dict[str, dict[str, TensorSpec]],
     configs: dict[str, AdapterConfig],
-    sizes: dict[str, tuple[int, int]],
     *,
     where: str,
     fix: str,
 ) -> None:
-    """Exactly the tensors of the variant on layers of these ``(d_in, d_out)``, in their configs' dtype, and finite."""
+    """Exactly the tensors that these specs of the layers name, in their configs' dtype, and finite."""
     specs = {
         f"{target}.{key}": (spec, configs[target].torch_dtype)
-        for target, size in sizes.items()
-        for key, spec in variant.specs(configs[target], *size).items()
+        for target, own in of_layers.items()
+        for key, spec in own.items()
     }
     wrong = [_difference(set(tensors), set(specs), "tensors")]
     for key in sorted(set(tensors) & set(specs)):

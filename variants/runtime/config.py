@@ -32,8 +32,8 @@ class AdapterConfig:
     targets: Targets = option(
         meaning="the linear layers that get an adapter",
         factory=Targets,
-        range="a Targets: include, exclude, roles, layers",
-        peft="target_modules, exclude_modules, layers_to_transform",
+        range="a Targets: include, exclude, roles, layers, parameters",
+        peft="target_modules, exclude_modules, layers_to_transform, target_parameters",
         change="to adapt some layers only; the default takes every linear layer but the output head",
     )
     dtype: str = option(

@@ -10,6 +10,7 @@ from variants.runtime.errors import AdapterError
 from variants.runtime.layers.numbers import is_quantised
 from variants.runtime.layers.requantise import Stored, layer_dtype, put_back, requantised, stored
 from variants.runtime.layers.sharded import refuse_sharded
+from variants.runtime.layers.stacks import Stack
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.packing import is_repacked
 from variants.runtime.refuse import refuse_tied
@@ -129,7 +130,8 @@ def layers_of(model: nn.Module, attachment: Attachment) -> dict[str, nn.Module]:
 def _folded(attachment: Attachment, target: str, layer: nn.Module, adapter: Adapter) -> tuple[Tensor, Tensor]:
     weight, quantised = weight_of(layer), is_quantised(layer)
     where = f"merge at {target}"
-    plain = weight.is_floating_point() and weight.itemsize > 1 and weight.shape == (adapter.d_out, adapter.d_in)
+    stacked = isinstance(layer, Stack)
+    plain = weight.is_floating_point() and weight.itemsize > 1 and weight.shape[-2:] == (adapter.d_out, adapter.d_in)
     if not plain and not quantised:
         raise AdapterError(
             got=f"{type(layer).__name__} with a {weight.dtype} weight of shape {tuple(weight.shape)}",
@@ -145,7 +147,7 @@ def _folded(attachment: Attachment, target: str, layer: nn.Module, adapter: Adap
             fix="Save the adapter, detach it, and load it again.",
         )
     own = type(layer).forward.__module__.startswith("bitsandbytes.")  # known to be linear, up to its rounding
-    if not (own if quantised else _is_linear(layer, weight)):
+    if not stacked and not (own if quantised else _is_linear(layer, weight)):
         raise AdapterError(
             got=f"{type(layer).__name__}, whose own output is not weight x + bias",
             want="a layer that is its weight and bias, for the adapter to become part of them",

@@ -11,6 +11,7 @@ from variants.runtime.errors import AdapterError
 from variants.runtime.layers.kinds import sizes_of
 from variants.runtime.layers.numbers import is_misread
 from variants.runtime.layers.sharded import FIRST, refuse_sharded
+from variants.runtime.layers.stacks import Stack
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.packing import codes_of, is_misordered
 from variants.runtime.state import CHILD, attachments, weight_of
@@ -51,6 +52,8 @@ def refuse_tied(
     model: nn.Module, target: str, layer: nn.Module, doing: str = "attach to", part: str = "weight"
 ) -> None:
     """Replacing a shared weight would change the other module too; replacing a computed one would change nothing."""
+    if isinstance(layer, Stack):
+        part, layer = layer.parameter, layer.owner
     tensor: Tensor = getattr(layer, part)
     sharers = [
         name

@@ -13,6 +13,7 @@ from torch import nn
 
 from variants.runtime.errors import AdapterError
 from variants.runtime.layers.kinds import is_linear_like, sizes_of
+from variants.runtime.layers.stacks import stack_of, stacks_in
 
 ROLES = ("reader", "writer", "inner")
 
@@ -36,15 +37,19 @@ class Targets:
     - ``roles``: ``reader`` takes the residual stream in, ``writer`` gives to it, ``inner`` does neither. Told by
       shape against the model's width, and for square layers by their name.
     - ``layers``: numbers of blocks, negative ones counted from the end.
+    - ``parameters``: names of parameters that stack several weights, such as a mixture's experts
+      (``experts.down_proj``; peft's ``target_parameters``). With them, linear layers are targets only where
+      ``include`` names them.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     layers: tuple[int, ...] | None = None
+    parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in ("include", "exclude", "roles"):
+        for field in ("include", "exclude", "roles", "parameters"):
             value = getattr(self, field)
             if isinstance(value, str):
                 value = (value,)
@@ -75,16 +80,18 @@ class Targets:
         """
         candidates = dict(_linear_like(model))
         kept = {name: m for name, m in candidates.items() if not any(matches_name(name, p) for p in self.exclude)}
-        if self.include:
+        if self.include or self.parameters:
             found = {name: m for name, m in kept.items() if any(matches_name(name, p) for p in self.include)}
             for name in found:
                 _refuse_bypassed(model, name)
         else:
             head = _output_head(model)
             found = {name: m for name, m in kept.items() if m is not head and not _is_bypassed(model, name)}
-        idle = [p for p in self.include if not any(matches_name(name, p) for name in candidates)]
+        idle: list[str] = [p for p in self.include if not any(matches_name(name, p) for name in candidates)]
         if idle and found:
             raise _bad("include", idle, f"patterns that match a linear-like module ({_some(list(candidates))})")
+        stacked = self._stacked(model)
+        found, candidates = found | stacked, candidates | stacked
         if self.layers is not None:
             found = self._on_layers(found, candidates)
         if self.roles:
@@ -98,9 +105,17 @@ class Targets:
             )
         return found
 
+    def _stacked(self, model: nn.Module) -> dict[str, nn.Module]:
+        there = {name: (owner, parameter) for name, owner, parameter in stacks_in(model)} if self.parameters else {}
+        if idle := [p for p in self.parameters if not any(matches_name(name, p) for name in there)]:
+            want = f"patterns that match a parameter of three dimensions ({_some(list(there)) or 'none'})"
+            raise _bad("parameters", idle, want)
+        chosen = (name for name in there if any(matches_name(name, p) for p in self.parameters))
+        return {name: stack_of(*there[name]) for name in chosen if not any(matches_name(name, p) for p in self.exclude)}
+
     def skipped(self, model: nn.Module) -> dict[str, str]:
         """Linear layers that the default takes out, each with the reason; empty where layers are named."""
-        if self.include:
+        if self.include or self.parameters:
             return {}
         head = _output_head(model)
         found = {}

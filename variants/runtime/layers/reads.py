@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils.hooks import RemovableHandle
 
 from variants.runtime.layers.run import run_as_it_is
+from variants.runtime.layers.stacks import Stack
 
 ABOUT = frozenset(
     "dtype device shape ndim size dim numel is_cuda is_meta requires_grad data_ptr stride layout grad".split()
@@ -72,13 +73,14 @@ def read_in(model: nn.Module, targets: Mapping[str, nn.Module], sample: Any) -> 
     The model runs once in eval and once in training mode (Mamba reads other weights there), without gradients, and it
     is left as it was, random states included. ``AdapterError`` if the sample does not fit.
     """
-    watch = _Watch({id(layer.weight): name for name, layer in targets.items()})
+    watch = _Watch({id(_stored(layer)): name for name, layer in targets.items()})
     # What is done around a call of the model, such as looking whether a layer has been repacked, is not the model's.
     handles: list[RemovableHandle] = [
         model.register_forward_pre_hook(watch.switched(True), prepend=True),
         model.register_forward_hook(watch.switched(False), always_call=True),
     ]
-    for name, layer in targets.items():
+    for name, target in targets.items():
+        layer = target.owner if isinstance(target, Stack) else target  # which uses the parameter itself
         handles.append(layer.register_forward_pre_hook(watch.entering(name), prepend=True))
         handles.append(layer.register_forward_hook(watch.leaving(name), always_call=True))
     try:
@@ -90,6 +92,10 @@ def read_in(model: nn.Module, targets: Mapping[str, nn.Module], sample: Any) -> 
             handle.remove()
     idle = {name: Read("", False) for name in targets if name not in watch.called | watch.read.keys()}
     return idle | {name: Read(f"the model ({how})", name in watch.called) for name, how in watch.read.items()}
+
+
+def _stored(layer: nn.Module) -> object:
+    return layer.stored if isinstance(layer, Stack) else layer.weight
 
 
 class _Watch(TorchFunctionMode):

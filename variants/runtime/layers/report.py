@@ -26,10 +26,11 @@ class Survey:
     others: tuple[str, ...]
 
 
-def survey(model: nn.Module, own: Iterable[nn.Parameter]) -> Survey:
-    """Of ``model``, without the parameters that are adapters' ``own``."""
+def survey(model: nn.Module, own: Iterable[nn.Parameter], with_adapter: Iterable[nn.Parameter] = ()) -> Survey:
+    """Of ``model``, without the parameters that are adapters' ``own``; those ``with_adapter`` are no others."""
     skipped = {id(p) for p in own}
     total = sum(p.numel() for p in model.parameters() if id(p) not in skipped)
+    skipped |= {id(p) for p in with_adapter}
     kinds: dict[str, list[tuple[str, int, tuple[int, ...]]]] = {}
     for name, module in model.named_modules():
         if is_linear_like(module):
@@ -41,7 +42,7 @@ def survey(model: nn.Module, own: Iterable[nn.Parameter]) -> Survey:
     lines = []
     for kind, found in kinds.items():
         many = any(len(shape) > MATRIX for *_, shape in found) and "Conv" not in kind
-        stacked = " (several weights stacked in one parameter)" if many else ""
+        stacked = " (stacked in one parameter: a target by Targets(parameters=...) alone)" if many else ""
         paths = grouped([path for path, *_ in found])
         lines.append(f"{kind}{stacked}: {sum(n for _, n, _ in found):,} numbers in {', '.join(paths)}")
     return Survey(total, tuple(lines))
