@@ -9,7 +9,7 @@ from pathlib import Path
 from conformance.measuring.compare import raised
 from conformance.measuring.places import placed
 from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject, frame_of, in_words
-from conformance.nouns.entry import place_of
+from conformance.nouns.entry import line_at
 from conformance.nouns.finding import Finding, Outcome
 from conformance.planning.plan import Planned
 from conformance.running.global_state import pinned
@@ -45,7 +45,7 @@ def _told(error: Exception) -> str:
     if str(error):
         return in_words(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {place_of(Path(frame.filename))}:{frame.lineno}: {frame.line}"
+    return f"{type(error).__name__} at {line_at(Path(frame.filename), frame.lineno or 0)}: {frame.line}"
 
 
 def _declared(planned: Planned, text: str) -> str:
