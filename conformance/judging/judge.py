@@ -17,7 +17,7 @@ WITNESS = "closed:"
 FORM = ("shape", "dtype", "numbers that are not finite")
 """Aspects of a tensor that are not its values."""
 UNDECIDED = (
-    "it differs from a reference that is wrong about the same quantity elsewhere, and no closed form can be asked here"
+    "it differs from a reference that is wrong about the same quantity in other cases, and no closed form applies here"
 )
 NO_CASE = "no case of this check agreed"
 NEEDED = (LOCK, "params", "init", "gradients", "low_precision", "forward", "influence", "trajectory")
@@ -110,7 +110,7 @@ def _judge_one(
             elif case.reference in drifted:
                 unproven.append((case.id, "it differs from a reference that is not the locked one"))
             elif case.check == LIMITS:
-                unproven.append((case.id, f"a declared limit that does not show: {finding.what}: got {finding.got}"))
+                unproven.append((case.id, f"a declared limit was not observed: {finding.what}: got {finding.got}"))
             elif finding.kind.minor:
                 minor.append(Decided(case, finding))
             else:
@@ -129,7 +129,7 @@ def _judge_one(
         if not any(fnmatchcase(case.within, deviation.cases) for case in cases):
             unproven.append((deviation.cases, "a declared deviation that matches no planned case"))
         elif not where:
-            unproven.append((deviation.cases, "a declared deviation that no longer shows: withdraw it"))
+            unproven.append((deviation.cases, "a declared deviation was not observed: withdraw it"))
     label, reason = _label(cases, findings, buggy, unproven, seen, faults, minor)
     shown = tuple((d, tuple(where)) for d, where in seen.items() if where)
     return Verdict(name, label, reason, tuple(buggy), tuple(unproven), shown, tuple(faults), findings, tuple(minor))

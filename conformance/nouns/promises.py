@@ -10,16 +10,16 @@ class Float64(StrEnum):
     """What a float64 layer gets."""
 
     EXACT = "computes in float64 on a float64 layer"
-    ROUNDED = "computes with float32 numbers inside, on a float64 layer too"
-    REFUSED = "does not take float64"
+    ROUNDED = "computes in float32 inside, on a float64 layer, too"
+    REFUSED = "does not support float64"
 
 
 class Stored(StrEnum):
     """The dtype of the adapter's tensors, where none is asked for."""
 
-    AS_REFERENCE = "takes the reference's dtype for its tensors"
-    AS_LAYER = "takes the layer's dtype for its tensors"
-    FLOAT32 = "keeps its tensors in float32"
+    AS_REFERENCE = "its tensors have the reference's dtype"
+    AS_LAYER = "its tensors have the layer's dtype"
+    FLOAT32 = "its tensors are float32"
 
 
 class Again(StrEnum):
@@ -27,7 +27,7 @@ class Again(StrEnum):
 
     REFUSED = "a second merge raises an error and changes nothing"
     IGNORED = "a second merge changes nothing"
-    UNSTATED = "a second merge is not spoken of"
+    UNSTATED = "nothing is promised of a second merge"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Promises:
             made.append(("float64", str(self.float64)))
         if self.input_ranks:
             ranks = ", ".join(f"{n}-d" for n in self.input_ranks)
-            made.append(("input-ranks", f"takes {ranks} input only"))
+            made.append(("input-ranks", f"supports {ranks} input only"))
         if not self.freezes:
             made.append(("not-frozen", "leaves the base marked as trainable; no gradient may reach it"))
         made += [(f"buffer-{path}", f"`{path}` is bookkeeping: it trains nothing") for path in self.bookkeeping]
@@ -82,9 +82,9 @@ class Promises:
         """What is not asked for that reason, in words."""
         made = []
         if not self.scales:
-            made.append("has no alpha: alpha = r is asked")
+            made.append("has no alpha, so only alpha = r is tested")
         if self.offers is not None:
-            made.append(f"offers no options but {', '.join(self.offers) or 'none'}: others are not asked")
+            made.append(f"offers no options but {', '.join(self.offers) or 'none'}: others are not tested")
         if self.merging is not Again.REFUSED:
             made.append(str(self.merging))
         if not self.merges_exactly:
@@ -92,7 +92,7 @@ class Promises:
         if not self.checks_base:
             made.append("a load onto another base is not refused")
         if self.as_reference:
-            made.append("no more is asked of save, load, merge and use than the live reference gives itself")
+            made.append("save, load, merge and use need not do more than the live reference does")
             made.append("versions of transformers and bitsandbytes are not compared with the lock")
         return tuple(made)
 

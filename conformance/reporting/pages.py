@@ -140,7 +140,7 @@ def cost_rows(costs: Mapping[str, Any], name: str) -> list[CostRow]:
         return CostRow(what, text(ours), "-" if peft is None else text(peft))
 
     rows = [
-        both("trainable numbers", lambda side: f"{side['trainable']:,}".replace(",", " ")),
+        both("trainable parameters", lambda side: f"{side['trainable']:,}".replace(",", " ")),
         both("adapter, MB", lambda side: f"{side['adapter_bytes'] / 1e6:.2f}"),
         both("matrix flops over the bare layer", lambda side: f"{side['flops'] / bare['flops']:.3f}"),
         both("saved for the backward, MB", lambda side: f"{side['saved'] / 1e6:.2f}"),

@@ -107,7 +107,7 @@ class CardView:
             finding = found.get(label)
             shows = finding is not None and finding.outcome is Outcome.AGREE
             lines.append(f"Limit: {words} ({'shown' if shows else 'NOT SHOWN'} in this run).")
-        return lines + [f"Not asked: {words}." for words in self.entry.promises.unasked]
+        return lines + [f"Not tested: {words}." for words in self.entry.promises.unasked]
 
     @property
     def name(self) -> str:

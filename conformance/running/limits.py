@@ -39,19 +39,19 @@ class Deadline:
 
 def hung(case: str, seconds: float) -> Finding:
     """The finding of a case that gave no answer in time."""
-    return _not_asked(case, "no answer", f"nothing within {seconds:g} s")
+    return _unanswered(case, "no answer", f"nothing within {seconds:g} s")
 
 
 def given_up(case: str, why: str = "") -> Finding:
-    """The finding of a case that was not asked, since others of its variant hung or crashed."""
+    """The finding of a case that was not run, since others of its variant hung or crashed."""
     variant = case.split("/")[0]
-    return _not_asked(case, "not asked", why or f"{variant} given up after {GIVE_UP_AFTER} cases that hung or crashed")
+    return _unanswered(case, "not run", why or f"{variant} given up after {GIVE_UP_AFTER} cases that hung or crashed")
 
 
 def too_late(cases: Iterable[str], deadline: Deadline) -> dict[str, Finding]:
     """The findings of the cases that a run did not come to."""
-    return {case: _not_asked(case, "not asked", f"{deadline.said} before this case") for case in cases}
+    return {case: _unanswered(case, "not run", f"{deadline.said} before this case") for case in cases}
 
 
-def _not_asked(case: str, what: str, got: str) -> Finding:
+def _unanswered(case: str, what: str, got: str) -> Finding:
     return Finding(case, Outcome.ERROR, what=what, got=got, want="an answer")

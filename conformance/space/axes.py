@@ -135,7 +135,7 @@ DROPOUT = Axis(
     paths={},
     ends=(0.0, 0.8),
 )
-STEER = Axis("steer", (False, True), "whether the coefficient comes by steer() or by the config")
+STEER = Axis("steer", (False, True), "whether the coefficient is set by steer() or by the config")
 
 
 RULES: tuple[Rule, ...] = (
@@ -152,7 +152,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         ("dtype", "calls"),
         lambda dtype, calls: calls == "double" and dtype != EXACT,
-        "second derivatives are compared in float64 only: elsewhere there is no limit for their rounding error",
+        "second derivatives are compared in float64 only: there is no limit for their rounding error elsewhere",
     ),
     Rule(
         ("memory", "calls"),
@@ -167,7 +167,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         ("dtype", "memory"),
         lambda dtype, memory: dtype != EXACT and memory == "cotangent_expanded",
-        "equal rows are one measurement of an error by rounding, however many they are",
+        "equal rows are only one measurement of the rounding error",
     ),
     Rule(("layer", "bias"), lambda kind, bias: kind == "conv1d" and not bias, "transformers' Conv1D always has a bias"),
     Rule(

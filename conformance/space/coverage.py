@@ -35,7 +35,7 @@ def coverage(entry: Entry) -> CoverageFacts:
         for point in array.points:
             probe = probe_at(point, space.fixed, reference.options)
             if not reference.covers(probe.settings):
-                missing.append(f"{reference.id} is not asked at {probe.id}")
+                missing.append(f"{reference.id} is not tested at {probe.id}")
         told = " ".join(what for what, _ in (*array.excused, *space.excused))
         for axis in space.axes:
             meanings[axis.name] = axis.meaning

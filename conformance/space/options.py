@@ -45,9 +45,9 @@ _WITHIN_THE_SPECTRUM = Rule(
 _POOLS_DATA = Rule(
     ("act_pool", "calibration"),
     lambda pool, calibration: pool == "mean_abs" and calibration is None,
-    "mean_abs pools calibration inputs, and is refused without",
+    "mean_abs pools calibration inputs, and raises an error without them",
 )
-_NO_ALPHA = tuple(("alpha", value, "the method has a coefficient in the place of alpha / r") for value in (4.5, -3.0))
+_NO_ALPHA = tuple(("alpha", value, "the method has a coefficient instead of alpha / r") for value in (4.5, -3.0))
 
 OPTIONS: dict[str, Options] = {
     "lora": Options((_RSLORA, _INIT)),
@@ -65,7 +65,7 @@ OPTIONS: dict[str, Options] = {
     "pissa": Options(
         (_RSLORA, _axis("niter", None, 4)),
         (_WITHIN_THE_SPECTRUM,),
-        without=(("alpha", -3.0, "singular values are divided by alpha / r, so that a negative one is refused"),),
+        without=(("alpha", -3.0, "singular values are divided by alpha / r, so a negative alpha raises an error"),),
     ),
     "eva": Options(
         (
@@ -80,19 +80,19 @@ OPTIONS: dict[str, Options] = {
             Rule(
                 ("r", "rho", "calibration"),
                 lambda r, rho, calibration: r * rho > (20 if calibration == "gap" else 16),
-                "peft's EVA goes round for ever over batches with fewer rows than r rho",
+                "peft's EVA does not end if a batch has fewer rows than r rho",
             ),
             Rule(
                 ("whiten", "calibration", "r"),
                 lambda whiten, calibration, r: whiten and calibration == "gap" and r > 10,
-                "the inputs called gap hardly vary in more directions, and whitening divides by that",
+                "the inputs `gap` hardly vary in more than 10 directions, and whitening divides by that variation",
             ),
         ),
-        without=(("size", (260, 64), "decomposing 260 inputs takes longer than all else; 132 are as large a matrix"),),
+        without=(("size", (260, 64), "decomposing 260 inputs takes longer than all other cases; 132 are tested"),),
     ),
     "delora": Options(
         (_axis("lam", 15.0, 4.0, ends=(0.1, 30.0)), _axis("frozen_copies", False, True)),
-        without=tuple(("alpha", value, "the method has lam in the place of alpha") for value in (4.5, -3.0)),
+        without=tuple(("alpha", value, "the method has lam instead of alpha") for value in (4.5, -3.0)),
     ),
     "hra": Options(
         (_axis("gram_schmidt", False, True), _axis("side", "input", "output"), _axis("eps", 6e-5, 1e-3)),
@@ -100,7 +100,7 @@ OPTIONS: dict[str, Options] = {
             Rule(
                 ("gram_schmidt", "side", "r"),
                 lambda single, side, r: not single and side == "input" and r % 2 == 1,
-                "reflections on the input side start as pairs that cancel, so an odd rank is refused",
+                "reflections on the input side are initialised as pairs that cancel, so an odd rank raises an error",
             ),
             Rule(
                 ("gram_schmidt", "side", "r", "size"),
@@ -110,7 +110,7 @@ OPTIONS: dict[str, Options] = {
             Rule(
                 ("gram_schmidt", "side", "by"),
                 lambda single, side, by: single and side == "input" and by == 0,
-                "peft and the authors start in pairs, of which Gram-Schmidt is 0 / 0",
+                "peft and the authors initialise pairs of equal vectors, for which Gram-Schmidt is 0 / 0",
             ),
         ),
         without=tuple(("alpha", value, "the method has no alpha") for value in (4.5, -3.0)),
@@ -147,8 +147,8 @@ OPTIONS: dict[str, Options] = {
             ),
         ),
         elsewhere=(
-            ("calibration", "chosen directions are asked for by init"),
-            ("selection", "chosen directions are asked for by init"),
+            ("calibration", "chosen directions are tested by init"),
+            ("selection", "chosen directions are tested by init"),
         ),
         without=_NO_ALPHA,
     ),
@@ -162,16 +162,16 @@ OPTIONS: dict[str, Options] = {
         ),
         (
             _WITHIN_THE_SPECTRUM,
-            Rule(("r", "k"), lambda r, k: k > r, "no more directions can be removed than there are"),
+            Rule(("r", "k"), lambda r, k: k > r, "at most r directions can be removed"),
             Rule(
                 ("r", "dtype"),
                 lambda r, dtype: r == 1 and dtype != EXACT,
-                "a single direction is removed whatever c is: its gradient is what the epsilon of a norm leaves of it",
+                "with one direction the output does not depend on c, and its gradient is rounding error",
             ),
             Rule(
                 ("r", "calls"),
                 lambda r, calls: r == 1 and calls == "double",
-                "the gradient is rounding error only, and so is its derivative",
+                "the gradient is rounding error, and so is its derivative",
             ),
         ),
         without=_NO_ALPHA,
@@ -195,7 +195,7 @@ OPTIONS: dict[str, Options] = {
 """By the method's name; a method that is not named has no option."""
 
 EVERYWHERE = {
-    "targets": "which layers are taken is asked by tests/runtime/test_targets.py: a point has one layer",
+    "targets": "which layers are adapted is tested by tests/runtime/test_targets.py: a configuration has one layer",
     "dtype": "axis dtype",
     "r": "axis r",
     "alpha": "axis alpha",

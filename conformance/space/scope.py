@@ -80,16 +80,16 @@ def _beyond(reference: Reference, axes: Iterable[Axis]) -> list[tuple[str, Any, 
     """Values that this reference has no answer to."""
     gone: list[tuple[str, Any, str]] = []
     if isinstance(reference, ClosedForm):
-        why = "the closed form is in float64: how much rounding is allowed, only a layer can tell"
+        why = "the closed form is computed in float64: it does not say how much rounding is allowed"
         gone += [("dtype", value, why) for value in DTYPES if value != EXACT]
-        gone += [("autocast", True, why), ("dropout", 0.3, "the closed form draws no masks")]
-        gone.append(("calls", "double", "of the closed form only first derivatives have been worked out"))
+        gone += [("autocast", True, why), ("dropout", 0.3, "the closed form has no dropout masks")]
+        gone.append(("calls", "double", "the closed form has first derivatives only"))
         if reference.pullback is None:
-            why = "nobody has worked the gradients of the closed form out"
+            why = "this closed form has no gradients"
             gone += [("mode", value, why) for value in ("train", "eval")]
     if isinstance(reference, Transcribed):
-        why = "a transcription is one weight, which autocast rounds once, and a low-rank path at each product"
-        gone.append(("autocast", True, f"{why}: execution_modes asks, over many draws"))
+        why = "autocast rounds a transcription's one weight once, a low-rank path at each product; see execution_modes"
+        gone.append(("autocast", True, why))
     if isinstance(reference, Live):
         for name, (base, adapter) in DTYPES.items():
             word = f"-{SHORT_DTYPES[base]}" + (
@@ -117,4 +117,4 @@ def _where_covered(reference: Reference, options: Options, ranked: bool) -> tupl
         r = said.pop("r", 4)
         return not reference.covers(Settings(r=r, options=tuple(sorted(said.items(), key=lambda pair: pair[0]))))
 
-    return (Rule(names, uncovered, f"{reference.id} does not speak of it"),) if len(names) > 2 else ()
+    return (Rule(names, uncovered, f"{reference.id} does not have this combination"),) if len(names) > 2 else ()

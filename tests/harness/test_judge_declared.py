@@ -34,7 +34,7 @@ def test_a_deviation_that_no_longer_shows() -> None:
     """A fixed difference would stay declared, and excuse the next bug at the same place."""
     found = verdict(sound(), [deviation("*/wide")])
     assert found.label is Label.UNPROVEN
-    assert found.unproven == (("*/wide", "a declared deviation that no longer shows: withdraw it"),)
+    assert found.unproven == (("*/wide", "a declared deviation was not observed: withdraw it"),)
 
 
 def test_a_deviation_that_matches_no_case() -> None:

@@ -160,7 +160,7 @@ def test_the_verdict_sees_what_no_check_does() -> None:
     assert tests.answer("forward", "t.py:t").wrong == ""
     told = tests.answer("verdict", "t.py:t").wrong
     assert told.startswith("UNPROVEN: ")
-    assert "no longer shows: withdraw it" in told
+    assert "was not observed: withdraw it" in told
     assert "conformance audit --entries t.py:t" in told
 
 

@@ -125,7 +125,7 @@ def test_a_variant_that_hangs_in_every_case_is_given_up() -> None:
     found = in_a_child((), None, steps.append, entries=f"{HERE}:STUCK", limit=SECONDS)
     plan = [planned.case for planned in make_plan(toys.STUCK)]
     own = sum(case.variant == "stuck" for case in plan)
-    given_up = ["not asked: stuck given up after 3 cases that hung or crashed"] * (own - GIVE_UP_AFTER)
+    given_up = ["not run: stuck given up after 3 cases that hung or crashed"] * (own - GIVE_UP_AFTER)
     assert given_up
     assert errors(found) == ["no answer: nothing within 4 s"] * GIVE_UP_AFTER + given_up
     assert set(found.findings) == {case.id for case in plan}
@@ -151,7 +151,7 @@ def test_a_run_that_reaches_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     answered = [case for case, f in found.findings.items() if f.outcome is Outcome.AGREE]
     assert len(answered) >= 3
     assert answered == plan[: len(answered)]
-    late = "not asked: the run reached its limit of 7 minutes before this case"
+    late = "not run: the run reached its limit of 7 minutes before this case"
     assert errors(found) == [late] * (len(plan) - len(answered))
     assert found.broken == ""
     (_, stuck) = (view.verdict for view in report.judged(toys.STUCK, found))

@@ -1,4 +1,4 @@
-"""Does a trained adapter come back from its file, on the same base, bit for bit: tensors, outputs, gradients?"""
+"""Are tensors, outputs and gradients of a trained adapter the same, bit for bit, after save and load on its base?"""
 
 from __future__ import annotations
 

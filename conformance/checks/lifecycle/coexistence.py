@@ -1,4 +1,4 @@
-"""Do two adapters on two layers of one model leave each other alone: trained, saved, loaded, taken off one by one?"""
+"""Are two adapters on two layers of one model independent: trained, saved, loaded, detached one by one?"""
 
 from __future__ import annotations
 

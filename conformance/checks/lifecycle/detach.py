@@ -1,4 +1,4 @@
-"""Is the base model back, bit for bit, when the adapter is taken off after training?"""
+"""Is the base model restored, bit for bit, when the adapter is detached after training?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the layer with the adapter merged in the closed form's weight and bias, and do the bits come back by unmerging?"""
+"""Does the merged layer have the closed form's weight and bias, and does unmerging restore the old bits?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which way does an angle of +x, as each side stores it, turn which basis?"""
+"""In which direction does an angle of +x, as each side stores it, rotate each basis?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does an ablation only remove: are the eigenvalues of what it does to the output coordinates in [0, 1]?"""
+"""Does an ablation only remove: are the eigenvalues of its action on the output coordinates in [0, 1]?"""
 
 from __future__ import annotations
 

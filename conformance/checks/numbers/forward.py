@@ -1,4 +1,4 @@
-"""Does it compute the reference's function, in float64, at t=0 and wherever training may take it?"""
+"""Does it compute the reference's function in float64, at t=0 and with changed tensors?"""
 
 from __future__ import annotations
 

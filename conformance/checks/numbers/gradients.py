@@ -1,4 +1,4 @@
-"""Does the gradient flow where the reference's flows, with the same values, into the tensors and into the input?"""
+"""Do the same tensors, and the input, get a gradient as in the reference, with the same values?"""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _flows(trial: Trial, values: Mapping[str, Tensor], form: ClosedForm | None) 
     names = sorted({*own, *theirs})
     facts = FlowFacts(tuple(SidePair(name, own.get(name, "none"), theirs.get(name, "none")) for name in names))
     free = form is not None and form.start is None
-    return same(own, theirs, "dead or live at the subject's own start" if free else "dead or live at t=0"), facts
+    return same(own, theirs, "dead or live at own initial values" if free else "dead or live at t=0"), facts
 
 
 def _scale(run: Run) -> float:

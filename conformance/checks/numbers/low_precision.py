@@ -1,4 +1,4 @@
-"""Does it hold up in bfloat16, float16 and float32: identity, error, output dtype, and does a step survive rounding?"""
+"""In bfloat16, float16, float32: identity, errors, output dtype as in the reference? Is one step lost to rounding?"""
 
 from __future__ import annotations
 

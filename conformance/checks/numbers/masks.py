@@ -1,4 +1,4 @@
-"""Does dropout drop whole numbers of the update's input, and use one mask for all that depends on it?"""
+"""Does dropout act on elements of the input of the update, with one mask for everything that depends on it?"""
 
 from __future__ import annotations
 

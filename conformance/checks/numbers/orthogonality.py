@@ -1,4 +1,4 @@
-"""Does a rotation or reflection keep lengths, however it was trained?"""
+"""Does a rotation or reflection keep lengths, for any values of its tensors?"""
 
 from __future__ import annotations
 

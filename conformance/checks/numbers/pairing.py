@@ -1,4 +1,4 @@
-"""Which outputs does the first angle turn into each other, at the variant's defaults and as the authors pair them?"""
+"""Which outputs does the first angle rotate into each other, by default and in the authors' pairing?"""
 
 from __future__ import annotations
 

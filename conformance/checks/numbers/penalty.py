@@ -1,4 +1,4 @@
-"""Is what the authors add to the loss the same scalar, with the same gradient?"""
+"""Is the term that the authors add to the loss the same scalar, with the same gradient?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the steering coefficient steer: is 0 the base model whatever was trained, and are R(c) and R(-c) inverse?"""
+"""Is coefficient 0 the base model for any trained tensors, and are R(c) and R(-c) inverse?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trained alike, do both sides go the same way: losses and tensors step by step, and over seeds in bfloat16?"""
+"""Trained the same way, do both sides have the same losses and tensors after every step, and over seeds in bfloat16?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is it the same function at every pair of circumstances: dtype, size, shape, mode, past, options, way of calling?"""
+"""Same outputs and gradients for every pair of settings: dtype, size, shape, mode, history, options, way of calling?"""
 
 from __future__ import annotations
 

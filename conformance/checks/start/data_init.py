@@ -1,4 +1,4 @@
-"""Does a start that looks at data see the original model's, and does it find the subspace it should?"""
+"""Are initial values from data computed on the original model, and do they span the right subspace?"""
 
 from __future__ import annotations
 

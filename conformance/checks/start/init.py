@@ -1,4 +1,4 @@
-"""Does it start where the reference starts: equal constants, random values of the same distribution, the identity?"""
+"""Are the initial values the reference's: equal constants, random values of the same distribution, the identity?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do the ranks, and with them the scales, move to the layers where the inputs vary most, as the reference's do?"""
+"""Do ranks, and with them scales, move to the layers where the inputs vary most, as in the reference?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is nothing lost: does the weight left in the layer plus what the fresh adapter adds give back the original weight?"""
+"""Does the weight left in the layer plus what the fresh adapter adds equal the original weight?"""
 
 from __future__ import annotations
 

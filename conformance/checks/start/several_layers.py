@@ -1,4 +1,4 @@
-"""Does each of several layers of one shape get a start of its own: other draws, nothing shared, nothing mixed up?"""
+"""Does each of several layers of one shape get its own initial values: other draws, nothing shared or mixed up?"""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _compared(trial: Trial) -> Iterator[Comparison]:
             continue
         if not torch.equal(by_itself[0][name], redrawn[0][name]):
             apart = all(not torch.equal(one, other) for i, one in enumerate(starts) for other in starts[i + 1 :])
-            yield same(apart, True, f"{name} drawn anew for each of several layers")
+            yield same(apart, True, f"{name} drawn separately for each of several layers")
         else:
             for got, want in zip(starts, by_itself):
                 yield close(got.double(), want[name].double(), f"{name} of several layers at t=0")

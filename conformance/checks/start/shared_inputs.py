@@ -1,4 +1,4 @@
-"""Do layers that see one input start as each of them would alone, and as the reference's do?"""
+"""Do layers that share one input get the initial values that each would get alone, as in the reference?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does each limit that the entry declares show: dtypes and inputs it does not take, buffers that are bookkeeping?"""
+"""Is each limit that the entry declares observed: dtypes and inputs it does not take, bookkeeping buffers?"""
 
 from __future__ import annotations
 

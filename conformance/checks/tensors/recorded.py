@@ -1,4 +1,4 @@
-"""Does it give the numbers that were recorded: determined starts, outputs and gradients, in each dtype?"""
+"""Does it give the recorded numbers: determined initial values, outputs and gradients, in each dtype?"""
 
 from __future__ import annotations
 

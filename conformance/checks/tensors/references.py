@@ -1,4 +1,4 @@
-"""Is the reference what it was when it was locked, and do its links say exactly where it is from?"""
+"""Is the reference's source as locked, and do its links say exactly where it is from?"""
 
 from __future__ import annotations
 

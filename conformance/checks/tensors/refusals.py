@@ -1,4 +1,4 @@
-"""Does it refuse, with an error, what it cannot do: an unknown option, an impossible rank, a start without data?"""
+"""Does it raise an error for invalid settings: an unknown option, an impossible rank, missing calibration data?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Written for peft, does peft compute the same with it? And what peft wrote: does it compute the same here?"""
+"""Does peft compute the same with an exported adapter, and this code the same with an adapter of peft?"""
 
 from __future__ import annotations
 

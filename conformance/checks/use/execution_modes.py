@@ -1,4 +1,4 @@
-"""Does it compute the same compiled, recomputed, under autocast, cast, copied, pickled, with its tensors replaced?"""
+"""Same results compiled, recomputed, under autocast, cast, copied, pickled, with its tensors replaced?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On a layer in 4 or 8 bits: does it compute the formula on the weight that the codes stand for, or refuse clearly?"""
+"""On a 4-bit or 8-bit layer: does it compute the formula on the dequantised weight, or refuse clearly?"""
 
 from __future__ import annotations
 
