@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from conformance.nouns.entry import ROOT
-from proof import alarms, matrix, replay, report
+from proof import alarms, matrix, replay, report, sensitivity
 from proof.corrupted import run as corrupted
 from proof.mutation import run as mutation
+from proof.mutation import runtime
 from proof.pool import OutOfTimeError, keeping
 
 KEPT = ROOT / ".conformance" / "proof"
@@ -26,6 +27,7 @@ CODE = (".py", ".json", ".txt", ".npz", ".toml")
 HARNESS = ("conformance", "refs", "subjects", "variants", "proof/ask.py")
 EXHIBITS = (*HARNESS, "proof/seeded")
 MUTATED = (*HARNESS, "proof/mutation")
+TESTED = (*MUTATED, "tests/runtime", "tests/variants", "tests/exchange")
 
 
 def main() -> int:
@@ -33,10 +35,12 @@ def main() -> int:
     options = _parser().parse_args()
     say, n = _timed(options.seconds), options.workers
     try:
+        in_runtime = say("mutants of the runtime", TESTED, lambda: runtime.run(n, again=options.thorough))
         killed = say("kill matrix", EXHIBITS, lambda: matrix.run(n))
         spared = say("false alarms", EXHIBITS, lambda: alarms.run(n))
         controls = say("controls", MUTATED, lambda: mutation.controls(n))
         mutants = say("mutants", MUTATED, lambda: mutation.run(n, again=options.thorough))
+        seen = say("sensitivity", (*HARNESS, "proof/sensitivity.py"), lambda: sensitivity.run(n))
         replayed = say("replay", (*EXHIBITS, "proof/replay.py"), lambda: replay.run(n))
         turned = say("corrupted peft", (*HARNESS, "proof/corrupted"), lambda: corrupted.run(n))
     except OutOfTimeError as error:
@@ -46,12 +50,20 @@ def main() -> int:
         report.seeded_part(killed),
         report.alarms_part(spared),
         report.mutation_part(mutants, controls),
+        report.runtime_part(in_runtime),
+        report.sensitivity_part(seen),
         report.replay_part(replayed),
         report.corrupted_part(turned),
     ]
     folder: Path = options.out
     folder.mkdir(parents=True, exist_ok=True)
-    found = {"mutants": mutants, "replayed": replayed, "corrupted": turned}
+    found = {
+        "sensitivity": seen,
+        "mutants": mutants,
+        "runtime_mutants": in_runtime,
+        "replayed": replayed,
+        "corrupted": turned,
+    }
     for name, text in report.render(parts, killed, spared, **found).items():
         (folder / name).write_text(text, encoding="utf-8")
     for part in parts:

@@ -18,9 +18,11 @@ from proof.ask import ALL_CHECKS
 from proof.corrupted.run import Turned
 from proof.matrix import OTHERS, Killed
 from proof.mutation.run import ENOUGH, share_killed, stale, survivors
-from proof.mutation.trial import BROKEN, EQUAL, KILLED, LEFT_OUT, TIMED_OUT, Tried
+from proof.mutation.runtime import PER_FILE, TriedInRuntime
+from proof.mutation.trial import BROKEN, EQUAL, KILLED, LEFT_OUT, SURVIVED, TIMED_OUT, Tried
 from proof.replay import Replayed
 from proof.seeded.fault import FAULTS
+from proof.sensitivity import Seen
 
 MARKDOWN, DATA = "proof.md", "proof.json"
 ENOUGH_RE_WRITINGS = 30
@@ -84,6 +86,51 @@ def mutation_part(rows: Sequence[Tried], controls: Mapping[str, str]) -> Part:
     return Part("Mutants of the variants' own code", result, tuple(problems))
 
 
+def runtime_part(rows: Sequence[TriedInRuntime]) -> Part:
+    """Enough of the sampled mutants of the runtime told by a test or the audit, every survivor known."""
+    lives = [r for r in rows if r.status == SURVIVED]
+    killed = [r for r in rows if r.status in (KILLED, TIMED_OUT)]
+    share = len(killed) / max(1, len(killed) + len(lives))
+    audit = sum(not r.killer.startswith("tests/") for r in killed)
+    problems = [
+        f"survivor without a reason in known.json: {r.file}:{r.line} {r.function}, {r.before} -> {r.after}"
+        for r in lives
+        if not r.reason
+    ]
+    if share < ENOUGH:
+        problems.append(f"{share:.1%} of the mutants of the runtime killed, want {ENOUGH:.0%}")
+    told = f"{sum(r.status == EQUAL for r in rows)} {EQUAL}, {sum(r.status == LEFT_OUT for r in rows)} {LEFT_OUT}"
+    result = (
+        f"{len(killed)} of {len(killed) + len(lives)} mutants killed ({share:.1%}), {len(killed) - audit} by tests and "
+        f"{audit} by the audit alone; not counted: {told}"
+    )
+    return Part("Mutants of the runtime (a sample)", result, tuple(problems))
+
+
+def sensitivity_part(rows: Sequence[Seen]) -> Part:
+    """A change of a tenth in what any tensor adds, or in any gradient, is seen; the figure is the coarsest of all."""
+    blind = [
+        f"{row.variant}: a change of the {kind} of {tensor} by a tenth is not seen"
+        for row in rows
+        for tensor, kinds in row.tensors.items()
+        for kind, n in kinds.items()
+        if not n and kind != "start"
+    ]
+    coarsest = {
+        kind: min(kinds[kind] for row in rows for kinds in row.tensors.values() if kind in kinds)
+        for kind in ("contribution", "gradient")
+    }
+    told = ", ".join(f"{kind} by {power(n)}" for kind, n in coarsest.items())
+    return Part("Sensitivity", f"seen of every tensor of every variant: a change of its {told}", tuple(blind))
+
+
+def power(n: int | None) -> str:
+    """A power of ten in words; nothing for what is not asked."""
+    if n is None:
+        return ""
+    return f"1e-{n}" if n else "not at 0.1"
+
+
 def replay_part(rows: Sequence[Replayed]) -> Part:
     """Every variant of the old states gets the verdict that its review gave."""
     wrong = [
@@ -106,14 +153,21 @@ def corrupted_part(rows: Sequence[Turned]) -> Part:
     return Part("Corrupted peft", f"{seen} of {len(rows)} corruptions seen", wrong)
 
 
-def by_file(rows: Sequence[Tried]) -> list[dict[str, Any]]:
+def by_file(rows: Sequence[Tried] | Sequence[TriedInRuntime]) -> list[dict[str, Any]]:
     """Per file: how many mutants, and what became of them."""
     summed = []
     for file in sorted({row.file for row in rows}):
         own = [row for row in rows if row.file == file]
-        checks = Counter(row.killer.split("/")[2] for row in own if row.killer)
+        checks = Counter(_by(row.killer) for row in own if row.killer)
         summed.append({"file": file, "counts": Counter(row.status for row in own), "checks": checks.most_common()})
     return summed
+
+
+def _by(killer: str) -> str:
+    """The check of a case, the file of a test, or the words themselves."""
+    if killer.startswith("tests/"):
+        return killer.partition("::")[0]
+    return killer.split("/")[2] if killer.count("/") >= 3 else killer
 
 
 def contributions(rows: Sequence[Killed]) -> list[Contribution]:
@@ -154,16 +208,21 @@ def render(parts: Sequence[Part], killed: Sequence[Killed], spared: Sequence[Spa
         by_variant=[(like, list(rows)) for like, rows in by_variant],
         spared=spared,
         mutation_files=by_file(more["mutants"]),
+        runtime_files=by_file(more["runtime_mutants"]),
+        per_file=PER_FILE,
+        power=power,
         **more,
     )
     rows = {"seeded_faults": killed, "rewrites": spared, **more}
     return {MARKDOWN: text, DATA: as_data(rows)}
 
 
+OF_MUTANTS = ("file", "function", "operator", "before", "after", "status", "killer", "reason")
 FIELDS = {
     "seeded_faults": ("name", "like", "bug", "fault", "claimed", "before", "kills"),
     "rewrites": ("name", "like", "label", "want", "cases"),
-    "mutants": ("file", "function", "operator", "before", "after", "status", "killer", "reason"),
+    "mutants": OF_MUTANTS,
+    "runtime_mutants": OF_MUTANTS,
 }
 """What a reader needs of the parts that have many rows, and what the next run looks at first; nothing that is empty."""
 

@@ -86,9 +86,14 @@ def files() -> tuple[str, ...]:
 
 def mutants() -> tuple[Mutant, ...]:
     """All of them, in the order of the files."""
+    return tuple(mutant for file in files() for mutant in mutants_of(file))
+
+
+def mutants_of(file: str) -> tuple[Mutant, ...]:
+    """Those of one file."""
     counted: Counter[Key] = Counter()
     found = []
-    for mutant in (mutant for file in files() for mutant in _of(file)):
+    for mutant in _of(file):
         counted[mutant.key] += 1
         found.append(replace(mutant, place=counted[mutant.key]))
     return tuple(found)

@@ -72,4 +72,5 @@ def stale(rows: Sequence[Tried]) -> list[tuple[str, ...]]:
         for row in rows
         if row.status in (EQUAL, LEFT_OUT, SURVIVED)
     }
-    return sorted(set(KNOWN) - used)
+    files = {row.file for row in rows}
+    return sorted(key for key in set(KNOWN) - used if key[0] in files)

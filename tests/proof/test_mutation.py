@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from conformance.nouns.entry import ROOT
-from proof.mutation import operators
+from proof.mutation import operators, runtime
 from proof.mutation.known import KNOWN
 from proof.mutation.mutants import SHARED, Mutant, files, mutants
 from proof.mutation.run import controls, sample
@@ -138,4 +138,24 @@ def test_those_known_to_live_do(mutant: Mutant) -> None:
 
 def test_everyone_known_is_a_mutant() -> None:
     """The list would speak of code that is not there any more."""
-    assert set(KNOWN) <= {m.key for m in mutants()}
+    assert set(KNOWN) <= {m.key for m in (*mutants(), *runtime.sample())}
+
+
+def test_the_sample_of_the_runtime_is_the_same_and_has_every_file() -> None:
+    """The figure would change by chance, or a file would be in the table that nothing was tried in."""
+    drawn = runtime.sample()
+    assert drawn == runtime.sample()
+    assert {m.file for m in drawn} == {guard.file for guard in runtime.GUARDS}
+    for guard in runtime.GUARDS:
+        assert all((ROOT / file).is_file() for file in guard.tests)
+
+
+@pytest.mark.slow
+def test_a_mutant_of_the_runtime_is_told_and_its_file_as_it_is_is_not() -> None:
+    """Everything would be killed by the way it is run, or a mistake would never get into the code that runs."""
+    file = "variants/runtime/numerics/products.py"
+    mutant = next(
+        m for m in runtime.mutants_of(file) if m.function == "plus_product" and m.operator == "factor dropped"
+    )
+    assert runtime.control(file) == ""
+    assert runtime.try_runtime(runtime.Job(mutant, again=True)).killer.startswith("tests/variants/test_products.py")
