@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from conformance.checks.check import NEXT_TO_NO_DROPOUT, SMALL, WIDE, with_options
-from conformance.checks.numbers.rounding import whole_spectrum, within_one_rounding
 from conformance.checks.numbers.steps import reaches_the_output
 from conformance.measuring.compare import Comparison, conclude, no_less_exact, same
 from conformance.measuring.conditioning import signs
+from conformance.measuring.rounding import whole_spectrum, within_one_rounding
 from conformance.measuring.trial import Run, Trial, asking_the_subject, rounded
 from conformance.measuring.trial import run as run_pass
 from conformance.measuring.witness import passes

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 
 from conformance.checks.check import SMALL, WIDE, with_options
-from conformance.checks.numbers.rounding import HALF
 from conformance.measuring.compare import Comparison, conclude, same
+from conformance.measuring.rounding import HALF
 from conformance.measuring.trial import RESIDUAL, Trial
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import RoundingFacts
