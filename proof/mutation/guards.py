@@ -20,7 +20,13 @@ _RUNTIME, _VARIANTS, _EXCHANGE = "tests/runtime", "tests/variants", "tests/excha
 GUARDS: tuple[Guard, ...] = (
     Guard(
         "variants/runtime/attach.py",
-        (f"{_RUNTIME}/test_attach.py", f"{_RUNTIME}/test_kept_modules.py", f"{_RUNTIME}/test_reads.py"),
+        (
+            f"{_RUNTIME}/test_attach.py",
+            f"{_RUNTIME}/test_odd_layers.py",
+            f"{_RUNTIME}/test_kept_modules.py",
+            f"{_RUNTIME}/test_reads.py",
+            f"{_RUNTIME}/test_checkpoint.py",
+        ),
         ("lora", "antipasto"),
         ("detach", "coexistence", "params", "space"),
     ),
@@ -38,7 +44,7 @@ GUARDS: tuple[Guard, ...] = (
     ),
     Guard(
         "variants/runtime/merge.py",
-        (f"{_RUNTIME}/test_merge.py", f"{_RUNTIME}/test_attach.py"),
+        (f"{_RUNTIME}/test_merge.py", f"{_RUNTIME}/test_odd_layers.py", f"{_RUNTIME}/test_attach.py"),
         ("lora", "antipasto"),
         ("merge", "space"),
     ),

@@ -25,8 +25,10 @@ from proof.mutation.known import EQUIVALENT, GAP, KNOWN, NOT_ASKED
 from proof.mutation.mutants import Mutant, mutants_of
 from proof.pool import each
 
-PER_FILE = 6
+PER_FILE = 4
 """How many mutants of each file are tried: drawn once, the same in every run. There are over a thousand."""
+WITHOUT_ORDER = "loop reversed"
+"""The one operator that is left out: the runtime's loops go over layers and tensors that do not touch each other."""
 SECONDS = 240
 ROOMS = ("variants", "subjects", "refs", "conformance", "proof", "tests")
 """Packages that a mutant's process imports anew."""
@@ -64,7 +66,7 @@ def sample(per_file: int = PER_FILE) -> list[Mutant]:
     """So many of each file, the same in every run for the same code."""
     drawn = []
     for guard in GUARDS:
-        everyone = list(mutants_of(guard.file))
+        everyone = [m for m in mutants_of(guard.file) if m.operator != WITHOUT_ORDER]
         picked = random.Random(guard.file).sample(range(len(everyone)), min(per_file, len(everyone)))
         drawn += [everyone[i] for i in sorted(picked)]
     return drawn
