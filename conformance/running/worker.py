@@ -53,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2  # the parent plans the same and says why
     forks = options.workers > 1 and sys.platform == "linux"  # elsewhere imports may have threads, which forks lose
     if forks:
-        import peft  # noqa: F401  # once for all, before the first case is waited for
+        from conformance.running.imports import import_for
+
+        import_for(plan)  # once for all, before the first case is waited for
 
     _say(channel, header(""))
     _say(channel, {"plan": [planned.case.id for planned in plan]})
