@@ -178,7 +178,7 @@ def test_no_file_is_named_after_nothing(name: str) -> None:
 
 
 EXTRAS = {
-    "transformers": ["lives.py"],
+    "transformers": ["lives.py", "shapes.py"],
     "bitsandbytes": ["packed.py"],
     "matplotlib": ["plot.py"],
     "pytest": ["pytest_driver.py", "pytest_plugin.py", "pytest_plugin.py"],

@@ -16,12 +16,12 @@ from variants.runtime.fingerprint import fingerprint
 from variants.runtime.layers.choice import sort_out
 from variants.runtime.layers.kept import find_kept, inside, put, refuse_overlap, values_of
 from variants.runtime.layers.numbers import is_quantised
+from variants.runtime.layers.packing import hold, release
 from variants.runtime.layers.report import survey
 from variants.runtime.layers.stacks import Stack, module_at
 from variants.runtime.layers.state_dicts import unwatch, watch
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.merge import merge, restore, unmerge
-from variants.runtime.packing import hold, release
 from variants.runtime.refuse import find_free_targets, refuse_other_config, refuse_tied
 from variants.runtime.state import CHILD, STATE, Attachment, ModelState, attachments, chosen, weight_of
 
@@ -54,7 +54,7 @@ def attach(
 
     ``variant`` takes a class of your own in place of the registered one for this config. Random initial values come
     from torch's global generator. While a model has an adapter, bitsandbytes repacks none of its 4-bit layers, and
-    those that it has repacked lie in the plain packing, with the same numbers (``variants.runtime.packing``).
+    those that it has repacked lie in the plain packing, with the same numbers (``variants.runtime.layers.packing``).
 
     Raises ``AdapterError``: unknown config, no target, a target that already has an adapter, one named
     in the targets that the model only reads, a wrapped model (``torch.compile``, DDP), a name in use, weights

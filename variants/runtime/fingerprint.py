@@ -8,7 +8,7 @@ import re
 import torch
 from torch import Tensor, nn
 
-from variants.runtime.packing import codes_of
+from variants.runtime.layers.packing import codes_of
 from variants.runtime.state import weight_of
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -19,7 +19,7 @@ def fingerprint(layer: nn.Module) -> str:
     """The weight's dtype, shape and SHA-256 of its bytes: ``float32 10x6 9f86...``.
 
     Of a quantised layer of bitsandbytes: ``nf4 10x6 codes 9f86... scales 60303...``, in one packing. Scales of 4-bit
-    codes count as bfloat16, for that is what a call may leave of them (``variants.runtime.packing``): a scale that
+    codes count as bfloat16, for that is what a call may leave of them (``runtime.layers.packing``): a scale that
     changes by less than its rounding to bfloat16 (up to 0.4 %) is not seen. Nested scales count by what they amount
     to. Those of a ``state_dict()`` after a call on a CPU with AVX512-BF16 are quantised anew: other numbers, another
     base.

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from variants.runtime.adapter import Adapter
 from variants.runtime.errors import AdapterError
 from variants.runtime.layers.numbers import is_quantised
+from variants.runtime.layers.packing import is_repacked
 from variants.runtime.layers.requantise import Stored, layer_dtype, put_back, requantised, stored
 from variants.runtime.layers.sharded import refuse_sharded
 from variants.runtime.layers.stacks import Stack
 from variants.runtime.layers.wrapped import refuse_wrapped
-from variants.runtime.packing import is_repacked
 from variants.runtime.refuse import refuse_tied
 from variants.runtime.state import CHILD, Attachment, chosen, weight_of
 

@@ -10,10 +10,10 @@ from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.layers.kinds import sizes_of
 from variants.runtime.layers.numbers import is_misread
+from variants.runtime.layers.packing import codes_of, is_misordered
 from variants.runtime.layers.sharded import FIRST, refuse_sharded
 from variants.runtime.layers.stacks import Stack
 from variants.runtime.numerics.finite import all_finite
-from variants.runtime.packing import codes_of, is_misordered
 from variants.runtime.state import CHILD, attachments, weight_of
 
 

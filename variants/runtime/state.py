@@ -102,7 +102,7 @@ class ModelState:
     """What a model with adapters remembers.
 
     ``trainable``: whether each base parameter was, before an adapter froze it. ``held``: the layers that are kept from
-    being repacked (``variants.runtime.packing``).
+    being repacked (``variants.runtime.layers.packing``).
     """
 
     trainable: dict[str, bool] = field(default_factory=dict)

@@ -21,9 +21,9 @@ from variants.eva import EVA
 from variants.ia3 import IA3
 from variants.lora import LoRA
 from variants.road import ROAD
-from variants.runtime import attach, checkpoint, packing
+from variants.runtime import attach, checkpoint
 from variants.runtime.adapter import Adapter
-from variants.runtime.layers import run
+from variants.runtime.layers import packing, run
 from variants.runtime.state import weight_of
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from tests.runtime.models import Mlp, small_config
 from tests.runtime.repacking import KINDS, cpu, evaluated, kept, numbers, quantised, stack
 from variants import Targets, attach, detach
-from variants.runtime.packing import hold, is_repacked, release
+from variants.runtime.layers.packing import hold, is_repacked, release
 
 ALL = Targets(include=("0", "2"))
 

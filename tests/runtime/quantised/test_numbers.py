@@ -16,7 +16,7 @@ from tests.runtime.repacking import FOUR_BITS, KINDS, cpu, evaluated, numbers, q
 from variants import AdapterError, Targets, attach
 from variants.runtime.layers import numbers as reading
 from variants.runtime.layers.numbers import back_through, is_misread, is_quantised, numbers_of, row_pieces, through
-from variants.runtime.packing import codes_of
+from variants.runtime.layers.packing import codes_of
 
 FIRST = Targets(include=("0",))
 NESTED = [(kind, nested) for kind in KINDS for nested in (False, True) if kind in FOUR_BITS or not nested]

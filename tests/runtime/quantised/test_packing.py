@@ -16,7 +16,7 @@ from tests.runtime.models import refused, small_config
 from tests.runtime.repacking import FOUR_BITS, KINDS, _multiply, cpu, evaluated, kept, numbers, quantised, stack
 from variants import AdapterError, AntiPaSTOCorDAConfig, Targets, attach, detach
 from variants.runtime.layers import run
-from variants.runtime.packing import Codes, _rows_first, _rows_together, codes_of, is_repacked
+from variants.runtime.layers.packing import Codes, _rows_first, _rows_together, codes_of, is_repacked
 
 ALL = Targets(include=("0", "2"))
 

@@ -19,7 +19,7 @@ from variants import AdapterError, Targets, attach, detach, load, save
 from variants.runtime import attach as attaching
 from variants.runtime import checkpoint
 from variants.runtime.fingerprint import fingerprint
-from variants.runtime.packing import codes_of
+from variants.runtime.layers.packing import codes_of
 from variants.runtime.state import weight_of
 
 FIRST = Targets(include=("0",))

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from tests.runtime.models import NAMES, NEED_DATA, move, small_config
 from tests.runtime.repacking import FOUR_BITS, KINDS, cpu, evaluated, kept, numbers, quantised, stack
 from variants import AdapterError, Attachment, Targets, attach, attachments, detach, merge, merge_and_detach, unmerge
+from variants.runtime.layers.packing import is_repacked
 from variants.runtime.layers.requantise import requantised
-from variants.runtime.packing import is_repacked
 
 FIRST = Targets(include=("0",))
 NESTED = [(kind, nested) for kind in KINDS for nested in (False, True) if kind in FOUR_BITS or not nested]

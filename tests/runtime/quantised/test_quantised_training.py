@@ -15,7 +15,7 @@ from tests.runtime.models import NAMES, NEED_DATA, small_config
 from tests.runtime.repacking import FOUR_BITS, cpu, evaluated, numbers, quantised, stack
 from variants import Targets, attach, attachments
 from variants.runtime import attach as attaching
-from variants.runtime.packing import is_repacked
+from variants.runtime.layers.packing import is_repacked
 
 BOTH, FIRST = Targets(include=("0", "2")), Targets(include=("0",))
 CLOSE = 1e-4

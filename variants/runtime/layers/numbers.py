@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from variants.runtime.layers.kinds import sizes_of, weight_of
+from variants.runtime.layers.packing import is_repacked, plain_codes, scales_of_rows, state_of
 from variants.runtime.numerics.products import thin_product
-from variants.runtime.packing import is_repacked, plain_codes, scales_of_rows, state_of
 
 PIECE = 2**20
 """How many numbers of a quantised weight are there at a time: 4 MB in float32."""

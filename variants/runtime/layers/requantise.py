@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from variants.runtime.layers.numbers import numbers_of
-from variants.runtime.packing import state_of
+from variants.runtime.layers.packing import state_of
 
 INT8 = 127
 

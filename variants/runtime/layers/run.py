@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from variants.runtime.errors import AdapterError
-from variants.runtime.packing import left_as_they_are
+from variants.runtime.layers.packing import left_as_they_are
 
 
 def run_as_it_is(
