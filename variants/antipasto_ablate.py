@@ -6,8 +6,8 @@
 
 Q holds orthonormal columns that span those of c: c / (|c| + 1e-6) for k = 1, else its QR decomposition's Q. For
 coeff in [0, 1] the eigenvalues of the core stay in [0, 1]: it removes, and never flips or amplifies. alpha outside
-[0, 1] gets no gradient; at exactly 0 and 1 it does. ``cov_orient`` takes the basis P that calibration inputs orient
-(``svd_family``) in the place of Vh.
+[0, 1] gets no gradient; at exactly 0 and 1 it does. ``cov_orient`` uses the basis P oriented by calibration inputs
+(``svd_family``) instead of Vh.
 
 Not the identity at t=0: alpha = ``init_alpha`` = 0.05 and c ~ N(0, 1/r), both live, so |W' - W| is about 1.6 % of |W|
 at r = 8. With ``init_alpha`` = 0 it would be the identity, and c dead.
@@ -50,7 +50,7 @@ class AntiPaSTOAblateConfig(SVDConfig):
         range="a number in [0, 1]",
         symbol="alpha at t=0",
         paper="init_alpha, in lora-lite",
-        change="0 starts at the identity, but then c gets no gradient",
+        change="0 gives the identity at t=0, but then c gets no gradient",
     )
     cov_orient: bool = option(
         False,

@@ -37,7 +37,7 @@ class AntiPaSTOArrowConfig(AntiPaSTOConfig):
         range="an integer of at least 1 and less than r",
         symbol="b = block",
         paper="block, in lora-lite",
-        change="raise it to mix more directions; b^2 numbers train",
+        change="raise it to mix more directions; b^2 parameters train",
     )
 
     def __post_init__(self) -> None:

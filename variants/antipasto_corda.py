@@ -8,7 +8,7 @@
 ``suppress_only`` takes min(g, 0) for g, as in ``antipasto``. Calibration is required; masked-out tokens do not count.
 
 Identity at t=0 up to the rounding of W_res: g = 0 exactly, live.
-Reference: lora-lite ``variants/antipasto_corda.py``. peft's CorDA decomposes W C and unwinds with C^-1, which is
+Reference: lora-lite ``variants/antipasto_corda.py``. peft's CorDA decomposes W C and multiplies by C^-1, which gives
 another basis.
 """
 

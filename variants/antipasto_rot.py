@@ -6,7 +6,7 @@
     R  = blockdiag((I - X)^-1 (I + X)),  X skew, (block_size, block_size)
     X_ij = coeff t tanh(p_ij / (4 t)),  i < j,  t = tan(max_rotation_angle / 2)
 
-Computed from the right: R_v turns the r coordinates Vh x, never Vh itself. In blocks of 2, X = [[0, x], [-x, 0]] and
+Computed from the right: R_v rotates the r coordinates Vh x, never Vh itself. In blocks of 2, X = [[0, x], [-x, 0]] and
 ``R = [[1 - x^2, 2 x], [-2 x, 1 - x^2]] / (1 + x^2)``.
 
 ``rotate_basis`` V has R_v only, U has R_u only, both has both with parameters of their own, none has neither.
@@ -14,21 +14,21 @@ Computed from the right: R_v turns the r coordinates Vh x, never Vh itself. In b
 R(-coeff) is the inverse of R(coeff); coeff = 0 is the base model. The bound holds for each entry of X: in blocks of 2
 no angle exceeds max_rotation_angle, in blocks of 4 one can (1.10 rad for 0.5).
 With calibration inputs the r directions are those of the largest ``S_i mean|x Vh_i^T|``, see ``svd_family``; by
-``selection`` those that pairs of chosen and rejected answers tell apart, see ``answers``.
+``selection`` those that distinguish chosen from rejected answers, see ``answers``.
 
-Options of the originals: ``rotate_basis`` shared turns both bases by the one ``angles_v`` (R_u = R_v);
-``rotation`` matrix_exp takes R = exp(2 X); ``use_delta_s`` False leaves S alone, and there is no delta.
+Options of the originals: ``rotate_basis`` shared rotates both bases by the same ``angles_v`` (R_u = R_v);
+``rotation`` matrix_exp takes R = exp(2 X); ``use_delta_s`` False keeps S, and there is no delta.
 
-At t=0 all are live. ``convention`` says whose start it is, and whose sign of p:
+At t=0 all are live. ``convention`` selects the initial values and the sign of p:
 
     lora_lite        R(p)     p = 0                         delta = 4e-4 + N(0, (4e-4)^2)
     antipasto3       R(-p)    p = 1e-4 t                    delta = 4e-4 (1 + t),  t ~ N(0, 1) cut at two sigma
     antipasto_torch  R(-p)    p = N(0, (0.012 sqrt(2))^2)   delta = 4e-4 + N(0, (4e-4)^2)
 
-So the start is near the identity and not at it: |W' - W| is about 3e-4 |W| at r = 8 with the first.
+So at t=0 W' is close to W, not equal: |W' - W| is about 3e-4 |W| at r = 8 with the first.
 Reference: lora-lite ``variants/antipasto_rot.py`` (coeff = 1). The Flax original antipasto3 and the first torch layer
-have the coefficient (alpha); antipasto3 has one R for both sides, and calls the input side U; the torch layer turns all
-r directions in one block.
+have the coefficient (alpha); antipasto3 has one R for both sides, and calls the input side U; the torch layer rotates
+all r directions in one block.
 """
 
 from __future__ import annotations
@@ -102,11 +102,11 @@ class AntiPaSTORotConfig(SVDConfig):
     )
     convention: str = option(
         "lora_lite",
-        "whose start, and whose sign of the angles",
+        "whose initial values, and whose sign of the angles",
         range="lora_lite, antipasto3, antipasto_torch",
         symbol="p, delta at t=0",
         paper="the code of that name",
-        change="take an original's to continue what it has trained, or to start as it starts",
+        change="take an original's to continue its training, or for its initial values",
     )
     selection: str = option(
         "strongest",

@@ -4,12 +4,12 @@
 
     A: (r, d_in) with rows a_i, B: (d_out, r) with columns b_i, lam: (1,), w: (d_in,) frozen, w_j = |W[:, j]|
 
-Computed as ``y + B ((diag(xi) A diag(w)) x)``: two diagonal matrices beside A change A, and leave x alone.
+Computed as ``y + B ((diag(xi) A diag(w)) x)``: the two diagonal matrices scale A, not x.
 Dropout acts on the x of the update. Identity at t=0: B = 0 exactly. A and lam get no gradient in the first step; B
 does, and it carries the factor 1 / c (with ``dtype="float16"`` it can overflow).
 
-``frozen_copies`` is the authors' own form: B starts like A, the update of frozen copies C and D of the start is
-subtracted, and the norms are not clamped:
+``frozen_copies`` is the authors' own form: B is initialised like A, the update of C and D, frozen copies of the initial
+values, is subtracted, and the norms are not clamped:
 
     y' = W x + b + (B diag(xi_AB) A - D diag(xi_CD) C) (w * x)
 
@@ -48,7 +48,7 @@ class DeLoRAConfig(AdapterConfig):
         symbol="r",
         paper="r",
         peft="r",
-        change="raise it if the update needs more capacity; trainable numbers and cost grow in proportion",
+        change="raise it if the update needs more capacity; trainable parameters and cost grow in proportion",
     )
     lam: float = option(
         15.0,
@@ -61,7 +61,7 @@ class DeLoRAConfig(AdapterConfig):
     )
     dropout: float = option(
         0.0,
-        "probability with which training drops each number of the x of the update",
+        "probability with which training drops each element of the x of the update",
         range="a probability in [0, 1)",
         symbol="x of the update",
         paper="dropout",
@@ -70,7 +70,7 @@ class DeLoRAConfig(AdapterConfig):
     )
     frozen_copies: bool = option(
         False,
-        "whether to use the authors' form: B starts like A, and frozen copies of the start are subtracted",
+        "whether to use the authors' form: B is drawn like A, and the update of frozen initial copies is subtracted",
         range="True or False",
         symbol="C, D",
         paper="the frozen copies of the initialisation",

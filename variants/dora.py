@@ -10,13 +10,13 @@ for all of V, while the plain W x + b underneath keeps the whole x, as in peft:
 
 A row of V that is exactly zero keeps the factor 1 (m / |V| would be 0 / 0).
 
-V is never formed. With f = m / |V|_row and y = W x + b,
+V is not formed. With f = m / |V|_row and y = W x + b,
 
     y' = b + f * (y + s B A x - b)
     |V|_row^2 = |W|_row^2 + s rowsum((2 W A^T + s B (A A^T)) * B)
 
-which is the square of the sum multiplied out, W A^T: (d_out, r). Where the terms cancel, digits are lost; such rows
-of V are formed after all. Of a quantised layer some rows of W are dequantised at a time.
+which is the expanded square, W A^T: (d_out, r). Where the terms cancel, digits are lost; those rows of V are formed.
+A quantised layer is dequantised some rows at a time.
 
 Identity at t=0: B = 0 and m = |W|_row. A gets no gradient in the first step; B and m do.
 Reference: ``peft.tuners.lora.dora.DoraLinearLayer``.

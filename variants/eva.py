@@ -1,4 +1,4 @@
-"""LoRA that starts on the principal directions of the layer's inputs (EVA, Paischer et al. 2024, arXiv 2410.07170).
+"""LoRA initialised with the principal directions of the layer's inputs (EVA, Paischer et al. 2024, arXiv 2410.07170).
 
     y' = W x + b + s B A x            A: (r, d_in), B: (d_out, r), s = alpha / r (rsLoRA: alpha / sqrt(r))
     (1/n) sum (x - mean)(x - mean)^T = V diag(v) V^T,  v descending, over all n calibration rows x
@@ -9,7 +9,7 @@ centred (n, d_in) data. The largest entry of each direction is positive.
 
 With ``rho`` > 1 the ranks move to where the inputs vary most: over all layers, the directions with the largest share
 of their layer's variance are kept, r times the number of layers in all and round(r rho) at most in one. A layer that
-keeps none gets no adapter. ``adjust_scaling`` scales alpha of a layer like its rank.
+keeps none gets no adapter. ``adjust_scaling`` multiplies alpha of a layer by (its rank) / r.
 
 Identity at t=0: B = 0 exactly, so A gets no gradient in the first step and B does; both train.
 Reference: ``peft.tuners.lora.eva``, ``peft.utils.incremental_pca``.

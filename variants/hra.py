@@ -5,26 +5,26 @@
 On row inputs the rightmost factor acts first: x H_{r-1} ... H_0 W^T. With ``gram_schmidt`` the rows are
 orthonormalised first, Q = GS(U), and W' = W (I - 2 Q^T Q).
 
-The product is one step of rank r, and nothing of size d_in x d_in is formed:
+The product is one update of rank r; no d_in x d_in matrix is formed:
 
     x H_{r-1} ... H_0 = x - c U,  S c^T = U x^T        S = striu(U U^T) + diag(U U^T) / 2
 
-Reflection i takes c_i u_i away from what the reflections above i have left, x - sum_{j>i} c_j u_j, so
+Reflection i subtracts c_i u_i from the result of the reflections above i, x - sum_{j>i} c_j u_j, so
 c_i |u_i|^2 / 2 = u_i x^T - sum_{j>i} c_j u_i u_j^T: row i of the triangular system. c U = (x U^T) K with K = S^-T U.
 
-Identity at t=0: every row stands twice in a row, so the reflections cancel in pairs (r must be even); U is live.
-Half of U is uniform on +-1/sqrt(r/2): the forward does not depend on the lengths |u_i|, but the gradient scales with
+Identity at t=0: rows 2i and 2i + 1 are equal, so the reflections cancel in pairs (r must be even); U is live.
+The values are uniform on +-1/sqrt(r/2): the forward does not depend on the lengths |u_i|, but the gradient scales with
 1/|u_i|.
-With ``gram_schmidt`` there is no start at the identity (I - 2 Q^T Q flips r directions whatever Q is) and paired rows
-would be 0/0, so U starts unpaired, uniform on +-1/sqrt(r).
+With ``gram_schmidt`` no U gives the identity (I - 2 Q^T Q flips r directions for any Q) and equal rows would give
+0/0, so the rows of U are drawn one by one, uniform on +-1/sqrt(r).
 
-``side`` output is what the authors' llama layers do: rows of U are (r, d_out), and with no step beyond the other side's
+``side`` output is what the authors' llama layers do: U: (r, d_out), computed in the same way as the input side
 
     W' = H_{r-1} ... H_0 W        H_i = I - 2 u_i u_i^T / (|u_i|^2 + eps)        y' = (y - b) H_0 ... H_{r-1} + b
 
-U starts uniform on +-eps sqrt(6 / r): vectors much shorter than sqrt(eps) hardly reflect, so the start is near the
-identity, for any r. With ``gram_schmidt`` there is no eps, and U = [I_r 0]: the first r outputs start negated.
-``orthogonality_penalty`` is what their script adds to the loss: | I_r - V V^T |_F, V the rows of U at length 1.
+U is initialised uniform on +-eps sqrt(6 / r): vectors much shorter than sqrt(eps) hardly reflect, so W' is close to W
+at t=0, for any r. With ``gram_schmidt`` there is no eps, and U = [I_r 0]: the first r outputs are negated at t=0.
+``orthogonality_penalty`` is the term that their script adds to the loss: | I_r - V V^T |_F, V the normalised rows of U.
 Reference: ``peft.tuners.hra.layer.HRALinear`` (its hra_u is U transposed); the output side: the authors' llama code.
 """
 
@@ -58,7 +58,7 @@ class HRAConfig(AdapterConfig):
         symbol="r",
         paper="r",
         peft="r",
-        change="raise it if the update needs more capacity; trainable numbers and cost grow in proportion",
+        change="raise it if the update needs more capacity; trainable parameters and cost grow in proportion",
     )
     gram_schmidt: bool = option(
         False,
@@ -67,7 +67,7 @@ class HRAConfig(AdapterConfig):
         symbol="Q = GS(U)",
         paper="lambda to infinity, the strictly orthogonal form",
         peft="apply_GS",
-        change="True for orthogonal reflections; the start is then not the identity",
+        change="True for orthogonal reflections; then t=0 is not the identity",
     )
     side: str = option(
         "input",
@@ -83,7 +83,7 @@ class HRAConfig(AdapterConfig):
         range="a positive number",
         symbol="eps",
         paper="eps, in the authors' llama layers",
-        change="a larger one starts with longer vectors: their bound is eps sqrt(6 / r)",
+        change="a larger one gives longer initial vectors: their bound is eps sqrt(6 / r)",
     )
 
     def __post_init__(self) -> None:

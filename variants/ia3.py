@@ -4,7 +4,7 @@
 
 The paper puts it on keys and values; feed-forward layers take the input gate of ``ia3_ff``.
 
-Identity at t=0: g = 1 exactly, live. In bfloat16 a step below about 2e-3 rounds away at 1, so keep g in float32.
+Identity at t=0: g = 1 exactly, live. In bfloat16 a step below about 2e-3 at 1 is lost to rounding: keep g in float32.
 Reference: ``peft.tuners.ia3.layer.Linear``, is_feedforward=False.
 """
 

@@ -34,7 +34,7 @@ class LoRAConfig(LowRankConfig):
         symbol="A at t=0",
         paper="a random Gaussian A",
         peft="init_lora_weights: True (kaiming) or gaussian",
-        change="gaussian if the start has to be peft's of that name",
+        change="gaussian for peft's initialisation of that name",
     )
 
     def __post_init__(self) -> None:

@@ -3,8 +3,8 @@
     W'_e = W_e + s B_e A_e        A: (n, r, d_in), B: (n, d_out, r), s as in LoRA
 
 The module indexes its parameter, so the sum is formed before its forward, in the dtype of the parameter, and the
-parameter is back in its place afterwards. In half precision a change below the parameter's spacing rounds away in the
-sum, as it does in a merge. Dropout is refused: it would act on an x that nobody sees here.
+parameter is restored afterwards. In half precision a change below the parameter's spacing is lost to rounding in the
+sum, as in a merge. Dropout raises an error: it would act on an x that the adapter does not see.
 
 Identity at t=0: B = 0 exactly. Reference: ``peft.tuners.lora.layer.ParamWrapper`` (``target_parameters``).
 """

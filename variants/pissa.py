@@ -8,17 +8,17 @@
 that many rounds of a randomised decomposition of rank r without oversampling, which is quicker and coarser. Either way
 W is decomposed in its own dtype, at least float32: a float64 weight keeps its digits.
 
-A and B start at A0 and B0. These are kept for the file, as rounded to the adapter's dtype, because W_res is W less
-exactly that product: with them a trained adapter finds its W_res again when it is loaded, without a decomposition
+A and B are initialised with A0 and B0. These are saved, as rounded to the adapter's dtype, because W_res is W minus
+exactly that product: with them, loading a trained adapter computes the same W_res, without a decomposition
 (which is slow, differs between machines where S_r is close to the next singular value, and is random with ``niter``).
 
-Of a quantised layer W is what the codes stand for, and they stay: W_res is a difference that is never rounded,
+On a quantised layer W is the dequantised weight, which is not changed: W_res is a difference that is never rounded,
 
     y'    = W x + b + s (B A - B0 A0) x
 
-The authors quantise W_res itself, of a weight that is not quantised yet. Of one that is, this would round a second
-time: in nf4 the layer would start 5 to 8 % of |W| away from itself, and farther from the weight before quantising than
-either (tests/runtime/quantised/test_quantised_residuals.py).
+The authors quantise W_res of a weight that is not quantised yet. If it is quantised, this rounds a second time:
+in nf4 the layer at t=0 would differ by 5 to 8 % of |W|, and would be farther from the original weight than either
+(tests/runtime/quantised/test_quantised_residuals.py).
 
 Identity at t=0 up to the rounding of W_res to the dtype of W (on a quantised layer, exactly). A and B are both live.
 Reference: ``peft.tuners.lora.layer.LoraLayer.pissa_init``, which the authors' init_pissa.py calls.
@@ -49,12 +49,12 @@ class PiSSAConfig(LowRankConfig):
 
     alpha: float = option(
         8.0,
-        "scale of the update; the singular values are divided by s at the start",
+        "scale of the update; the singular values are divided by s at t=0",
         range="a positive number",
         symbol="alpha, in s = alpha / r",
         paper="alpha",
         peft="lora_alpha",
-        change="seldom: the product s B0 A0 at the start does not depend on it",
+        change="seldom: the product s B0 A0 at t=0 does not depend on it",
     )
     niter: int | None = option(
         None,
@@ -63,7 +63,7 @@ class PiSSAConfig(LowRankConfig):
         symbol="A0, B0",
         paper="the fast SVD's niter",
         peft="init_lora_weights: pissa (None) or pissa_niter_<n>",
-        change="a number such as 16 starts large layers faster, and more coarsely",
+        change="a number such as 16 is faster on large layers, and less exact",
     )
 
     def __post_init__(self) -> None:

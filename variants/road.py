@@ -2,19 +2,19 @@
 
     y' = y * c1 + J y * c2        y = W x + b,  c1 = alpha cos(theta), c2 = alpha sin(theta): (d_out,)
 
-Computed as ``y * c1`` plus the halves of y, changed over and times c2 with the signs of J: J y is never formed, and of
-y's size the backward needs y alone.
+Computed as ``y * c1`` plus the swapped halves of y times c2 with the signs of J: J y is not stored; the backward pass
+keeps only y.
 
 The outputs are cut into groups of ``group_size``; output i of the first half of a group and output i of its second
-half make a pair (y1, y2), and J turns it into (-y2, y1). The bias turns along. ``kind`` says what shares an angle and a
-scale:
+half make a pair (y1, y2), and J maps it to (-y2, y1). The bias is rotated, too. ``kind`` says which entries share an
+angle and a scale:
 
-- ``road_1``: both outputs of a pair, theta and alpha: (d_out / 2,); the matrix of a pair is alpha times a rotation;
-- ``road_2``: nothing, theta and alpha: (d_out,);
-- ``road_4``: nothing, and c1 and c2 have their own, theta and alpha: (2 d_out,), c1's before c2's within each group.
+- ``road_1``: the two outputs of a pair; theta and alpha: (d_out / 2,); the matrix of a pair is alpha times a rotation;
+- ``road_2``: none, each output has its own; theta and alpha: (d_out,);
+- ``road_4``: none, and c1 and c2 have their own; theta and alpha: (2 d_out,), c1's before c2's within each group.
 
-Identity at t=0: theta = 0 and alpha = 1 exactly. Both are live, but for road_4 half of each: where alpha belongs to
-c2 (sin 0 = 0), and where theta belongs to c1 (the slope of cos at 0). alpha of road_1 and road_2 is wholly live.
+Identity at t=0: theta = 0 and alpha = 1 exactly. In road_1 and road_2 both are live. In road_4 half of each is dead at
+t=0: alpha where it belongs to c2 (sin 0 = 0), and theta where it belongs to c1 (the slope of cos at 0).
 Reference: ``peft.tuners.road.layer``.
 """
 
@@ -46,7 +46,7 @@ class ROADConfig(AdapterConfig):
         symbol="shapes of theta and alpha",
         paper="RoAd1, RoAd2, RoAd4",
         peft="variant",
-        change="road_2 and road_4 train twice and four times as many numbers",
+        change="road_2 and road_4 train twice and four times as many parameters",
     )
     group_size: int = option(
         64,

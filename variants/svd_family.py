@@ -3,8 +3,8 @@
     W  = U diag(S) Vh + W_res                     U: (d_out, r), S: (r,), Vh: (r, d_in), frozen
     y' = W_res x + b + U core(Vh x)               core: (r,) -> (r,), the method's own; diag(S) where coeff = 0
 
-W_res takes the place of W in the layer and is formed against the factors as they are stored, so that rounding them
-costs nothing. In a quantised layer the codes stay, for W_res would be rounded to others; W is what they stand for, and
+W_res replaces W in the layer and is computed from the factors as they are stored, so their rounding causes no error.
+A quantised layer keeps its weight, since W_res would be rounded once more; W is the dequantised weight, and
 
     y' = W x + b + U (core(Vh x) - S * (Vh x))
 
@@ -59,7 +59,7 @@ class SVDConfig(AdapterConfig):
     )
     coeff: float = option(
         1.0,
-        "steering coefficient at the start; adapter.steer() changes it",
+        "steering coefficient at t=0; adapter.steer() changes it",
         range="a finite number",
         symbol="coeff",
         paper="alpha",
