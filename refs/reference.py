@@ -144,6 +144,19 @@ class ClosedForm:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """Another gradient of the same function that the authors offer and that is not the one audited: no reference.
+
+    ``option``: theirs; ``what``: what is different; ``pullback`` as of a closed form. The card says how far both sides
+    are from it, and a subject that has exactly these gradients is told so.
+    """
+
+    option: str
+    what: str
+    pullback: Pullback
+
+
+@dataclass(frozen=True)
 class Recorded:
     """Numbers that ``conformance record vectors`` took from an implementation: inputs, tensors, outputs, gradients.
 
@@ -186,6 +199,7 @@ class Method:
     paper: Paper = Paper("", "")
     author: Author = Author("")
     replaces_weight: bool = False
+    alternatives: tuple[Alternative, ...] = ()
     sign_free: Callable[[Mapping[str, Tensor], Settings], dict[str, Tensor]] | None = None
 
     @property

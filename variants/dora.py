@@ -3,8 +3,10 @@
     V  = W + s B A
     y' = b + (m / |V|_row) * (V x)        A: (r, d_in), B: (d_out, r), m: (d_out,), s = alpha / r
 
-The bias is not scaled. |V|_row is a constant for the gradient (section 4.3 of the paper). With dropout, x is dropped
-for all of V, while the plain W x + b underneath keeps the whole x, as in peft:
+The bias is not scaled. |V|_row is a constant for the gradient (section 4.3 of the paper; ``dora_simple=True``, the
+default of the authors' code, and all that peft has). With ``dora_simple=False``, their code lets |V|_row take part:
+the same y', the same gradients of m and x, other ones of A and B. That is not offered; the card says how far it is from
+here. With dropout, x is dropped for all of V, while the plain W x + b underneath keeps the whole x, as in peft:
 
     y' = W x + b + (m / |V|_row) * (V drop(x)) - W drop(x)
 

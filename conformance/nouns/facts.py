@@ -134,6 +134,17 @@ class FlowFacts:
 
 
 @dataclass(frozen=True)
+class OptionFacts:
+    """How far both sides' gradients are from another one that the authors offer, as a share of it: ``equal``, or a
+    decade.
+    """
+
+    option: str
+    what: str
+    tensors: tuple[SidePair, ...]
+
+
+@dataclass(frozen=True)
 class StepFacts:
     """Whether one step survives rounding when it is stored, per tensor."""
 
@@ -230,6 +241,7 @@ Facts = (
     | InfluenceFacts
     | InitFacts
     | FlowFacts
+    | OptionFacts
     | StepFacts
     | SubspaceFacts
     | BasisFacts
@@ -245,6 +257,7 @@ KINDS: dict[str, type[Facts]] = {
     "influence": InfluenceFacts,
     "init": InitFacts,
     "flow": FlowFacts,
+    "option": OptionFacts,
     "step": StepFacts,
     "subspace": SubspaceFacts,
     "basis": BasisFacts,

@@ -19,6 +19,7 @@ from conformance.nouns.facts import (
     InitFacts,
     LinkFacts,
     LockFacts,
+    OptionFacts,
     ParamsFacts,
     SubspaceFacts,
     Use,
@@ -82,6 +83,25 @@ WAYS: tuple[tuple[str, str, str], ...] = (
     ("merge", "merge", "*"),
 )
 """What may be done with an adapted layer, the columns of the index's second table: name, check, pattern over probes."""
+
+
+@dataclass(frozen=True)
+class OtherGradient:
+    """Another gradient that the authors offer: by tensor and side, how far that side is from it, in words."""
+
+    option: str
+    what: str
+    tensors: dict[str, dict[str, set[str]]]
+
+    @property
+    def sides(self) -> list[str]:
+        """The subject and the references, in one order for all rows."""
+        return list(dict.fromkeys(side for sides in self.tensors.values() for side in sides))
+
+    def cell(self, tensor: str, side: str) -> str:
+        """``equal``, or how far off; of several cases everything that was seen."""
+        words = sorted(self.tensors[tensor].get(side, ()))
+        return ", ".join(words) if words else "-"
 
 
 @dataclass(frozen=True)
@@ -170,6 +190,18 @@ class CardView:
     def flow(self) -> FlowFacts | None:
         """Gradient flow at t=0."""
         return self.first(FlowFacts, "gradients")
+
+    @property
+    def other_gradients(self) -> list[OtherGradient]:
+        """What the perturbed cases say of another gradient that the authors offer: per tensor, for every side."""
+        found: dict[str, OtherGradient] = {}
+        for case, facts in self.stated(OptionFacts, "gradients"):
+            told = found.setdefault(facts.option, OtherGradient(facts.option, facts.what, {}))
+            for pair in facts.tensors:
+                sides = told.tensors.setdefault(pair.name, {})
+                sides.setdefault("subject", set()).add(pair.subject)
+                sides.setdefault(case.reference, set()).add(pair.reference)
+        return list(found.values())
 
     @property
     def coverage(self) -> CoverageFacts | None:

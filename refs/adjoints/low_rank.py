@@ -23,6 +23,16 @@ def magnitude(t: Mapping[str, Array], W: Array, s: float, G: Array) -> dict[str,
     return {**low_rank(t["A"], t["B"], s, factor[:, None] * G), "m": (G * V).sum(axis=1) * share}
 
 
+def magnitude_and_norm(t: Mapping[str, Array], W: Array, s: float, G: Array) -> dict[str, Array]:
+    """The same with n no constant:  dm = (G . V)_row / n,  dV = (m / n) (G - (G . V)_row V / n^2)."""
+    V = W + s * t["B"] @ t["A"]
+    n = np.sqrt((V * V).sum(axis=1))
+    share = np.divide(1.0, n, out=np.zeros_like(n), where=n > 0)
+    along = ((G * V).sum(axis=1) * share * share)[:, None] * V
+    factor = np.where(n > 0, t["m"] * share, 1.0)
+    return {**low_rank(t["A"], t["B"], s, factor[:, None] * (G - along)), "m": (G * V).sum(axis=1) * share}
+
+
 def normalised(t: Mapping[str, Array], r: int, floor: float, frozen: Array | float, G: Array) -> dict[str, Array]:
     """Of W' = W + (lam / r) (N - frozen) diag(w), N = sum_i b_i a_i^T / (alpha_i beta_i), the norms at least ``floor``.
 

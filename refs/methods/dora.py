@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from torch import nn
 
-from refs.adjoints.low_rank import magnitude
+from refs.adjoints.low_rank import magnitude, magnitude_and_norm
 from refs.live import build_peft
 from refs.methods import lora
-from refs.reference import Array, Author, ClosedForm, Live, Method, Paper
+from refs.reference import Alternative, Array, Author, ClosedForm, Live, Method, Paper
 from refs.settings import Settings
 from refs.subject import AS_IS, Subject
 
@@ -43,10 +43,28 @@ def _pullback(t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G:
     return magnitude(t, W, lora.scale(settings), G)
 
 
+def _with_the_norm(
+    t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G: Array, h: Array
+) -> dict[str, Array]:
+    return magnitude_and_norm(t, W, lora.scale(settings), G)
+
+
 METHOD = Method(
     name="dora",
     paper=Paper("2402.09353", "DoRA: Weight-Decomposed Low-Rank Adaptation"),
-    author=Author("https://github.com/NVlabs/DoRA"),
+    author=Author(
+        "https://github.com/NVlabs/DoRA",
+        "commonsense_reasoning/peft/src/peft/tuners/dora.py",
+        "20bf5207f60cd86b461905497ae733356246fc66",
+        "a2b36c729ffd62904e320bb1cc7e18fabd2341b8c840b2c27475f04a0e107178",
+    ),
+    alternatives=(
+        Alternative(
+            "dora_simple=False",
+            "|V|_row takes part in the gradient; their default, dora_simple=True, takes it for a constant",
+            _with_the_norm,
+        ),
+    ),
     references=(
         Live(
             "peft:dora",

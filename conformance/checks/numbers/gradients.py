@@ -12,11 +12,12 @@ from conformance.checks.check import SMALL, WIDE, with_dropout, with_options
 from conformance.checks.numbers.dropout import same_distribution
 from conformance.measuring.compare import Comparison, close, conclude, raised, same
 from conformance.measuring.conditioning import blamed
+from conformance.measuring.other_gradients import option_facts, recognised
 from conformance.measuring.trial import Run, SubjectFailed, Trial, asking_the_subject
 from conformance.measuring.trial import run as run_both_ways
 from conformance.measuring.witness import passes, start
 from conformance.nouns.entry import Entry
-from conformance.nouns.facts import FlowFacts, SidePair
+from conformance.nouns.facts import FlowFacts, OptionFacts, SidePair
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.reference import ClosedForm, Reference
@@ -56,19 +57,23 @@ def run(trial: Trial) -> Finding:
     values = trial.state(trial.reference_subject() if form is None else start(trial))
     sound = True
     try:
-        comparisons, sound = _values(trial, values, form)
-        facts: FlowFacts | None = None
+        comparisons, sound, other = _values(trial, values, form)
+        facts: FlowFacts | OptionFacts | None = other
         if trial.probe.state == "t0":
             flow, facts = _flows(trial, values, form)
             comparisons.append(flow)
-        finding = conclude(trial.case, comparisons, facts=facts)
+        finding = conclude(trial.case, comparisons, facts=facts, explained=recognised(other))
     except SubjectFailed as failure:
         finding = raised(trial.case, str(failure))
     return blamed(trial, values, finding) if sound else finding
 
 
-def _values(trial: Trial, values: Mapping[str, Tensor], form: ClosedForm | None) -> tuple[list[Comparison], bool]:
-    """The same tensors on both sides; and whether the subject is sound: finite gradients where its output is finite."""
+def _values(
+    trial: Trial, values: Mapping[str, Tensor], form: ClosedForm | None
+) -> tuple[list[Comparison], bool, OptionFacts | None]:
+    """The same tensors on both sides; whether the subject is sound: finite gradients where its output is finite; and
+    how far both are from another gradient that the authors offer.
+    """
     subject = trial.subject(values=values)
     if form is None:
         reference = trial.reference_subject(values=values)
@@ -91,7 +96,9 @@ def _values(trial: Trial, values: Mapping[str, Tensor], form: ClosedForm | None)
     comparisons.append(same(_base_grads(subject), {}, "gradients of the base"))
     answered = bool(got.y.isfinite().all())
     grads = [g for g in (got.grad_x, *got.grads.values()) if g is not None]
-    return comparisons, not answered or all(bool(g.isfinite().all()) for g in grads)
+    sound = not answered or all(bool(g.isfinite().all()) for g in grads)
+    odd = trial.drops or trial.probe.special in trial.entry.specials
+    return comparisons, sound, None if odd else option_facts(trial, values, got, want)
 
 
 def _alone(trial: Trial, subject: Subject) -> dict[str, Tensor | None]:

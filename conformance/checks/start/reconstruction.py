@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
 
 from conformance.checks.check import SMALL, WIDE, with_options
 from conformance.measuring.compare import Comparison, conclude, same
+from conformance.measuring.decades import decade
 from conformance.measuring.rounding import HALF
 from conformance.measuring.trial import RESIDUAL, Trial
 from conformance.nouns.entry import Entry
@@ -86,9 +86,3 @@ def _kept(trial: Trial, reference: Transcribed) -> Finding:
     lost = ((theirs - left.double()).norm() / W.norm()).item()
     dtype = same(str(left.dtype).removeprefix("torch."), reference.residual, "dtype that W_res is kept in")
     return conclude(trial.case, [dtype], facts=RoundingFacts(decade(lost)))
-
-
-def decade(x: float) -> str:
-    """A figure that is the same on every machine."""
-    low = math.floor(math.log10(max(x, 1e-300)))
-    return f"between 1e{low} and 1e{low + 1}"
