@@ -154,6 +154,9 @@ def require_enough(r: int, statistic: Inputs | None, layer: nn.Module, where: st
             where=where,
             fix="Pass attach(..., calibration=batches); load() needs none.",
         )
+    if not statistic.n:
+        fix = "Pass at least one batch; rows that an attention_mask leaves out do not count."
+        raise AdapterError(got="the calibration data is empty", where=where, fix=fix)
     if statistic.n < r or _d_in(layer) < r:
         raise AdapterError(
             got=f"{statistic.n} rows of {_d_in(layer)} inputs",

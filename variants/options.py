@@ -96,6 +96,10 @@ IN_PEFT = {
 """Arguments of peft's configs that no single option here stands for, and what to do in their place."""
 
 
+OTHER_NAMES = {"rank": "r", "dim": "r", "scale": "alpha", "scaling": "alpha", "p": "dropout", "modules": "targets"}
+"""Words for options that neither peft nor a paper uses, and that no spelling is near."""
+
+
 def advice(config: type, unknown: str) -> str:
     """What to write in place of an option that this config does not have: peft's name for one, or a misspelt one."""
     own = options_of(config)
@@ -104,7 +108,7 @@ def advice(config: type, unknown: str) -> str:
             return f"Did you mean {name}? That is what peft calls {unknown}."
     if unknown in IN_PEFT:
         return f"peft has {unknown}; here {IN_PEFT[unknown]}."
-    near = difflib.get_close_matches(unknown, own, n=1)
+    near = [OTHER_NAMES[unknown]] if OTHER_NAMES.get(unknown) in own else difflib.get_close_matches(unknown, own, n=1)
     return f"Did you mean {near[0]}?" if near else f"See help({config.__name__})."
 
 

@@ -64,11 +64,28 @@ def variant_for(config: AdapterConfig) -> type[Adapter]:
     for variant in VARIANTS:
         if type(config) is variant.Config:
             return variant
-    raise AdapterError(
-        got=f"a {type(config).__name__}",
-        want="one of " + ", ".join(v.Config.__name__ for v in VARIANTS),
-        where="attach(config)",
-        fix="Pass a registered config, or attach(..., variant=YourAdapter).",
+    got, fix = _no_config(config)
+    raise AdapterError(got=got, where="attach", fix=fix)
+
+
+def _no_config(config: object) -> tuple[str, str]:
+    """What was passed in place of a config, and what to write."""
+    if isinstance(config, nn.Module):
+        return f"the config is a module ({type(config).__name__})", "The order is attach(model, config)."
+    if isinstance(config, str):
+        known = {v.name: v.Config.__name__ for v in VARIANTS}
+        near = known.get(config.lower()) or "LoRAConfig"
+        return f"the config is the string {config!r}", f"Pass a config object: attach(model, {near}())."
+    if isinstance(config, type):
+        return f"the config is the class {config.__name__}", f"Pass a config object: {config.__name__}()."
+    names = {v.Config.__name__.lower(): v.Config.__name__ for v in VARIANTS}
+    if type(config).__module__.partition(".")[0] == "peft":
+        near = names.get(type(config).__name__.lower(), "LoRAConfig")
+        return f"the config is peft's {type(config).__name__}", f"Use a config of this package: variants.{near}()."
+    every = ", ".join(names.values())
+    return (
+        f"the config is of type {type(config).__name__}",
+        f"Pass one of {every}, or attach(..., variant=YourAdapter).",
     )
 
 

@@ -92,7 +92,7 @@ def test_damage_in_every_region(name: str, base: nn.Module, tmp_path: Path) -> N
         assert len(here) >= 20, region
         for each in here:
             path.write_bytes(each)
-            with pytest.raises(AdapterError, match=r"load .*adapter: got "):
+            with pytest.raises(AdapterError, match=r"load .*adapter: "):
                 load(base, path)
             assert snapshot(base) == before, region
         tried += len(here)
@@ -218,7 +218,7 @@ SIGNED = (
 def test_wrong_structure(kind: str, base: nn.Module, path: Path) -> None:
     """Otherwise a file that was put together wrongly would load as something, or end in another error."""
     path.write_bytes(STRUCTURAL[kind](path.read_bytes()))
-    with refused(base, r"load .*adapter: got "):
+    with refused(base, r"load .*adapter: "):
         load(base, path)
 
 
@@ -226,7 +226,7 @@ def test_wrong_structure(kind: str, base: nn.Module, path: Path) -> None:
 def test_wrong_structure_with_the_right_digest(kind: str, base: nn.Module, path: Path) -> None:
     """Otherwise all of the above would rest on the digest, and a file that somebody put together and signed load."""
     path.write_bytes(signed(STRUCTURAL[kind](path.read_bytes())))
-    with refused(base, r"load .*adapter: got (?!contents with digest)"):
+    with refused(base, r"load .*adapter: (?!got contents with digest)"):
         load(base, path)
 
 

@@ -82,7 +82,7 @@ def test_unmerging_what_is_not_merged_is_refused() -> None:
 def test_no_adapter_no_merge() -> None:
     """A plain model, or a name that is not there, would seem to be merged."""
     model = Mlp()
-    with refused(model, "none attached"):
+    with refused(model, "this model has no adapter"):
         merge(model)
     attach(model, LoRAConfig(r=2, targets=UP))
     with refused(model, "'other'.*lora"):
@@ -122,7 +122,7 @@ def test_one_of_two_adapters_can_be_merged() -> None:
     attach(model, IA3Config(targets=DOWN, dtype="float64"), name="two")
     move(model)
     adapted, W = model(x).detach(), model.down.weight.clone()
-    with refused(model, "no name"):
+    with refused(model, "the model has 2 adapters: .one., .two."):
         merge(model)
     merge(model, "one")
     assert torch.allclose(model(x), adapted, atol=1e-9 * float(adapted.abs().max()), rtol=0)

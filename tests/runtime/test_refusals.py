@@ -125,9 +125,9 @@ def test_interrupted_attach() -> None:
     [
         (llama, LoRAConfig(targets=Targets(include=("qproj",))), "no target .*q_proj"),
         (llama, LoRAConfig(targets=Targets(layers=(9,))), "2 numbered blocks"),
-        (Mlp, "lora", "got a str; want one of LoRAConfig"),
-        (Mlp, LoRAConfig, "got a type; want one of LoRAConfig"),
-        (Mlp, AdapterConfig(), "got a AdapterConfig; want one of LoRAConfig"),
+        (Mlp, "lora", r"the config is the string .lora.\. Pass a config object"),
+        (Mlp, LoRAConfig, r"the config is the class LoRAConfig\. Pass a config object: LoRAConfig"),
+        (Mlp, AdapterConfig(), r"the config is of type AdapterConfig\. Pass one of LoRAConfig"),
     ],
 )
 def test_nothing_to_attach(build: Callable[[], nn.Module], config: Any, message: str) -> None:
@@ -166,7 +166,7 @@ def test_name_in_use() -> None:
     """Otherwise a second adapter would take the place of the first in the model's memory."""
     model = mixed_flags(Mlp())
     attach(model, IA3Config(targets=UP), name="mine")
-    with refused(model, "a second adapter named 'mine'"):
+    with refused(model, "already has an adapter named 'mine'"):
         attach(model, IA3FFConfig(targets=DOWN), name="mine")
 
 
@@ -181,7 +181,9 @@ def test_adapters_through_another_module(inner_first: bool) -> None:
         attach(second, small_config("lora"))
 
 
-@pytest.mark.parametrize(("name", "message"), [(None, "a model without adapters"), ("ia3", "'ia3' to detach")])
+@pytest.mark.parametrize(
+    ("name", "message"), [(None, "this model has no adapter"), ("ia3", "this model has no adapter")]
+)
 def test_detach_of_a_plain_model(name: str | None, message: str) -> None:
     """Otherwise detaching twice would pass in silence."""
     model = Mlp()
@@ -193,7 +195,7 @@ def test_detach_of_an_unknown_name() -> None:
     """Otherwise a misspelt name would take off something else, or nothing."""
     model = Mlp()
     attach(model, small_config("ia3"))
-    with refused(model, "'lora' to detach; want one of ia3"):
+    with refused(model, "got 'lora'; want one of 'ia3'"):
         detach(model, "lora")
 
 

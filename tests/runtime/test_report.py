@@ -24,7 +24,7 @@ def test_numbers() -> None:
     total = sum(p.numel() for p in model.parameters())
     attachment = attach(model, small_config("lora", Targets(include=("q_proj",))))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert f"trains {trained:,} numbers beside {total:,} of the model" in attachment.report
+    assert f"trains {trained:,} parameters; the model has {total:,}" in attachment.report
     assert "on: model.layers.*.self_attn.q_proj (2)" in attachment.report
     assert repr(attachment) == str(attachment) == attachment.report
 
@@ -35,7 +35,7 @@ def test_experts_are_not_left_out_in_silence() -> None:
     stacked = sum(p.numel() for p in model.parameters() if p.dim() == 3)
     report = attach(model, LoRAConfig(r=2)).report
     how = "stacked in one parameter: a target by Targets(parameters=...) alone"
-    assert f"MixtralExperts ({how}): {stacked:,} numbers" in report
+    assert f"MixtralExperts ({how}): {stacked:,} parameters" in report
     assert "experts.gate_up_proj" in report
 
 

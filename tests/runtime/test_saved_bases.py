@@ -230,7 +230,7 @@ def test_merge_and_detach_all_or_nothing() -> None:
     move(model)
     with refused(model, "merge at 1: got Quantised"):
         merge_and_detach(model)
-    with refused(model, "merge_and_detach: got 'dora'; want one of lora, ia3"):
+    with refused(model, "merge_and_detach: got 'dora'; want one of 'lora', 'ia3'"):
         merge_and_detach(model, "dora")
-    with refused(Mlp(), "merge_and_detach: got no name; want one of none attached"):
+    with refused(Mlp(), "merge_and_detach: this model has no adapter. Call attach"):
         merge_and_detach(Mlp())

@@ -235,7 +235,7 @@ def test_impossible_layers_are_refused(case: str, layer: nn.Module, r: int, said
 
 def test_data_that_nothing_looks_at_are_refused() -> None:
     """Otherwise a user would believe that the directions were chosen from the data."""
-    with pytest.raises(AdapterError, match="looks at no data"):
+    with pytest.raises(AdapterError, match="does not use calibration data"):
         attach(Stack(), config_for("antipasto_ablate", r=4), calibration=batches())
 
 

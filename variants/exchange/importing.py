@@ -21,7 +21,7 @@ from variants.registry import on_layer
 from variants.runtime.adapter import Adapter
 from variants.runtime.attach import build, detach, place
 from variants.runtime.config import DTYPES, AdapterConfig
-from variants.runtime.errors import AdapterError
+from variants.runtime.errors import AdapterError, differences, mismatches
 from variants.runtime.layers.kinds import is_conv1d, is_linear_like
 from variants.runtime.layers.stacks import Stack
 from variants.runtime.layers.wrapped import refuse_wrapped
@@ -176,17 +176,11 @@ def _values(
             for own, (key, conversion) in names.items():
                 want[f"{PREFIX}{places[target]}.{key}"] = (target, own, conversion, conversion.shape(specs[own].shape))
     wrong = []
-    if want.keys() != tensors.keys():
-        missing, extra = (
-            ", ".join(sorted(a - b)) or "none" for a, b in ((set(want), set(tensors)), (set(tensors), set(want)))
-        )
-        wrong.append((f"tensors: missing {missing}; extra {extra}", "neither"))
     for key in sorted(want.keys() & tensors.keys()):
         if tuple(tensors[key].shape) != want[key][3]:
-            wrong.append((f"{key} of {tuple(tensors[key].shape)}", f"{key} of {want[key][3]}"))
-    if wrong:
-        got, wanted = ("; ".join(each) for each in zip(*wrong))
-        raise AdapterError(got=got, want=wanted, where=where, fix=FIX)
+            wrong.append((key, str(tuple(tensors[key].shape)), str(want[key][3])))
+    if told := "; ".join(filter(None, (differences(tensors, want), mismatches(wrong, len(want))))):
+        raise AdapterError(got=f"tensors: {told}", where=where, fix=FIX)
     if broken := [key for key, tensor in tensors.items() if not tensor.isfinite().all()]:
         fix = "Go back to a state from before the training diverged."
         raise AdapterError(got=f"NaN or infinity in {', '.join(broken)}", want="finite values", where=where, fix=fix)

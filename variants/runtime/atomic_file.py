@@ -25,6 +25,8 @@ FORMAT = "2"
 ZEROS = "0" * 64
 DIGEST = re.compile(r"[0-9a-f]{64}")
 LEFTOVER = re.compile(r"\.adapter-saving-[0-9a-f]{16}")
+PICKLED = (b"PK", b"\x80")
+"""How a file from ``torch.save`` begins, zipped or not."""
 OF_PEFT = "base_model.model."
 """How the keys in peft's files begin."""
 LEFT_FOR_SECONDS = 3600.0
@@ -43,6 +45,9 @@ def write_whole(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]
     except UnicodeEncodeError as error:
         fix = "Give the adapter, and the modules it sits on, names without lone surrogates."
         raise AdapterError(got=error, want="names that UTF-8 can hold", where=f"save {path}", fix=fix) from error
+    if not path.parent.is_dir() and "\0" not in str(path):
+        fix = "Create it, or choose another path."
+        raise AdapterError(got=f"there is no folder {path.parent}", where=f"save {path}", fix=fix)
     temporary = path.parent / f".adapter-saving-{secrets.token_hex(8)}"
     try:
         try:
@@ -72,9 +77,12 @@ def read_whole(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """
     if not path.exists() and path.parent.is_dir() and "\0" not in str(path):
         fix = "Check the path, and the folder you are in."
-        raise _error(path, "no file of this name", "an adapter written by save()", fix)
+        raise AdapterError(got="there is no file of this name", where=f"load {path}", fix=fix)
     if (path / "adapter_config.json").is_file():
         raise _of_peft(path, path)
+    if path.is_dir():
+        fix = "Pass the path of a file that save() wrote."
+        raise AdapterError(got="this is a folder", where=f"load {path}", fix=fix)
     try:
         if path.exists() and not path.is_file():
             raise OSError("not a regular file")
@@ -87,7 +95,8 @@ def read_whole(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise _of_peft(path, path.parent)
     found = metadata.get("format") if isinstance(metadata, dict) else None
     if found is None:
-        raise _error(path, "no format in its metadata", "an adapter written by save()", "Pass the path of such a file.")
+        got, fix = "the file was not written by save(): no format in its metadata", "Pass a file that save() wrote."
+        raise AdapterError(got=got, where=f"load {path}", fix=fix)
     if found != FORMAT:
         raise _error(path, f"format {found}", f"format {FORMAT}", "Load it with the version that wrote it.")
     want = metadata.get("digest")
@@ -125,7 +134,7 @@ def _header(contents: bytes) -> dict[str, Any]:
     """The JSON object at the start, no key of which may stand twice (the last one would win in silence)."""
     length = int.from_bytes(contents[:8], "little")
     if len(contents) < 8 + length:
-        raise ValueError(f"{len(contents)} bytes, of which the header alone should be {8 + length}")
+        raise ValueError(f"{len(contents)} bytes, and the header would end at {8 + length}")
     header = json.loads(contents[8 : 8 + length].decode(), object_pairs_hook=_without_duplicates)
     if not isinstance(header, dict):
         raise ValueError("a header that is no JSON object")
@@ -171,8 +180,17 @@ def _of_peft(path: Path, folder: Path) -> AdapterError:
 
 
 def _unreadable(path: Path, error: BaseException) -> AdapterError:
-    fix = "Check the path; if it is right, the file is damaged: save or copy it again."
-    return _error(path, str(error), "a readable safetensors file", fix)
+    if isinstance(error, OSError):
+        return AdapterError(got=f"cannot read the file ({error})", where=f"load {path}", fix="Check the path.")
+    with open(path, "rb") as file:
+        pickled = file.read(2).startswith(PICKLED)
+    if pickled:
+        fix = "Pass a file that save() wrote. Pickles are not read: they can run any code."
+        return AdapterError(got="this is a pickle (torch.save), no safetensors file", where=f"load {path}", fix=fix)
+    fix = "Check the path. If it is right, the file is damaged: save or copy it again."
+    return AdapterError(
+        got=f"this is not a safetensors file, or not a whole one ({error})", where=f"load {path}", fix=fix
+    )
 
 
 def _error(path: Path, got: object, want: str, fix: str) -> AdapterError:

@@ -13,7 +13,7 @@ from variants.runtime.calibrate import Statistic, gather
 from variants.runtime.config import AdapterConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.fingerprint import fingerprint
-from variants.runtime.layers.choice import sort_out
+from variants.runtime.layers.choice import more_than_full, sort_out
 from variants.runtime.layers.kept import find_kept, inside, put, refuse_overlap, values_of
 from variants.runtime.layers.numbers import is_quantised
 from variants.runtime.layers.packing import hold, release
@@ -23,7 +23,7 @@ from variants.runtime.layers.state_dicts import unwatch, watch
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.merge import merge, restore, unmerge
 from variants.runtime.refuse import find_free_targets, refuse_other_config, refuse_tied
-from variants.runtime.state import CHILD, STATE, Attachment, ModelState, attachments, chosen, weight_of
+from variants.runtime.state import CHILD, STATE, Attachment, ModelState, attachments, chosen, require_adapter, weight_of
 
 T = TypeVar("T")
 
@@ -90,6 +90,7 @@ def attach(
         target: build(kinds[target], each, target, targets[target], statistic=statistics.get(target))
         for target, each in variant.assign(config, targets, statistics).items()
     }
+    notes = {**more_than_full(built), **notes}
     left |= whole | {target: f"{variant.name} gives it no adapter" for target in targets if target not in built}
     return place(model, name, variant, config, built, left=left, notes=notes, kept=kept)
 
@@ -164,14 +165,8 @@ def detach(model: nn.Module, name: str | None = None) -> None:
     A parameter that came to the model after the last ``attach`` keeps its requires_grad.
     """
     refuse_wrapped(model, "detach")
+    require_adapter(model, name, where="detach")
     there = attachments(model)
-    if not there or (name is not None and not (isinstance(name, str) and name in there)):
-        raise AdapterError(
-            got="a model without adapters" if name is None else f"{name!r} to detach",
-            want="one of " + (", ".join(there) or "none attached"),
-            where="detach",
-            fix="See attachments(model).",
-        )
     for each in [name] if name is not None else list(there):
         restore(model, there[each])
         put(there[each].kept, there[each].before)
@@ -266,11 +261,11 @@ def _calibrate(
     if calibration is None:
         return {}
     if not wants:
+        sometimes = any("statistic" in vars(each) for each in variant.__mro__ if each is not Adapter)
         raise AdapterError(
-            got="calibration batches",
-            want=f"none: {variant.name} with this config looks at no data",
+            got=f"{variant.name} does not use calibration data" + (" with this config" if sometimes else ""),
             where="attach",
-            fix="Leave calibration out, or choose the option that uses it.",
+            fix="Leave calibration= out" + (", or choose the option that uses it." if sometimes else "."),
         )
 
     def make(layer: nn.Module) -> Statistic:

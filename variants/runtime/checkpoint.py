@@ -15,7 +15,7 @@ from variants.runtime.adapter import Adapter
 from variants.runtime.atomic_file import read_whole, write_whole
 from variants.runtime.attach import build, place
 from variants.runtime.config import DTYPES, AdapterConfig
-from variants.runtime.errors import AdapterError
+from variants.runtime.errors import AdapterError, differences, mismatches, some
 from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kind_of, shortened, without_scales
 from variants.runtime.layers.kept import FIELD, PREFIX, find_kept, names_in, put, require_values, values_of
 from variants.runtime.layers.kinds import is_linear_like
@@ -26,7 +26,7 @@ from variants.runtime.refuse import find_free_targets, refuse_other_variant
 from variants.runtime.spec import TensorSpec
 from variants.runtime.state import Attachment, chosen
 
-FIX = "Load the right file onto the right base model."
+FIX = "Load it onto the model that the adapter was trained on, or load another file."
 KEYS = ("variant", "name", "config", "layers", "left_out", "base")
 
 
@@ -126,6 +126,13 @@ def _targets(model: nn.Module, saved: _Saved, name: str, where: str) -> dict[str
                 where=where,
                 fix=f"Pass the model of which this is .{prefix}." if what == "a part of" else f"Pass model.{prefix}.",
             )
+    if saved.base and not set(saved.base) & set(layers):
+        raise AdapterError(
+            got=f"the layers of this adapter ({some(saved.base)}) do not exist in this model. Linear layers here: "
+            + (some(layers) or "none"),
+            where=where,
+            fix=FIX,
+        )
     return find_free_targets(model, saved.config, name)
 
 
@@ -160,8 +167,8 @@ def _understand(path: Path, metadata: dict[str, str], variant: type[Adapter] | N
 
     where = f"load {path}"
     if missing := [key for key in KEYS if key not in metadata]:
-        got = f"metadata without {', '.join(missing)}"
-        raise AdapterError(got=got, want="an adapter written by save()", where=where, fix=FIX)
+        got = f"the file was not written by save(): its metadata lack {', '.join(missing)}"
+        raise AdapterError(got=got, where=where, fix="Pass the path of a file that save() wrote.")
     if variant is not None:
         refuse_other_variant(variant, where)
     try:
@@ -195,13 +202,22 @@ def _require_base(got: dict[str, str], want: dict[str, str], where: str) -> None
     others = [target for target in got if got[target] != want[target]]
     if not others:
         return
-    more = f" and {len(others) - 3} layers more" if len(others) > 3 else ""
+    first = others[0]
     raise AdapterError(
-        got="base weight " + ", ".join(f"{shortened(got[t])} at {t}" for t in others[:3]) + more,
-        want="the one it was saved with, " + ", ".join(shortened(want[t]) for t in others[:3]),
+        got=f"the base is another one: {len(others)} of {len(got)} layers have other weights, first {first}: "
+        + _how_other(got[first], want[first]),
         where=where,
         fix=_other_base({want[t]: got[t] for t in others}),
     )
+
+
+def _how_other(got: str, want: str) -> str:
+    """In words: another dtype or shape, or the same with other numbers."""
+    if got.split(" ")[:2] == want.split(" ")[:2]:
+        numbers = [shortened(" ".join(each.split(" ")[2:])) for each in (got, want)]
+        told = " ".join(got.split(" ")[:2])
+        return f"the same dtype and shape ({told}), other numbers ({numbers[0]}, in the file {numbers[1]})"
+    return f"{shortened(got)}, in the file {shortened(want)}"
 
 
 def _other_base(pairs: dict[str, str]) -> str:
@@ -235,29 +251,21 @@ def _require_specified(
         for target, own in of_layers.items()
         for key, spec in own.items()
     }
-    wrong = [_difference(set(tensors), set(specs), "tensors")]
+    wrong = []
     for key in sorted(set(tensors) & set(specs)):
         (spec, dtype), t = specs[key], tensors[key]
         if (tuple(t.shape), t.dtype) != (tuple(spec.shape), dtype):
-            wrong.append((f"{key} of {tuple(t.shape)}, {t.dtype}", f"{key} of {tuple(spec.shape)}, {dtype}"))
-    if any(wrong):
-        got, want = ("; ".join(each) for each in zip(*filter(None, wrong)))
-        raise AdapterError(got=got, want=want, where=where, fix=fix)
+            wrong.append((key, f"{tuple(t.shape)}, {t.dtype}", f"{tuple(spec.shape)}, {dtype}"))
+    if told := "; ".join(filter(None, (differences(tensors, specs), mismatches(wrong, len(specs))))):
+        raise AdapterError(got=f"tensors: {told}", where=where, fix=fix)
     if broken := [key for key, t in tensors.items() if not all_finite(t)]:
         fix = "Go back to a state from before the training diverged."
         raise AdapterError(got=f"NaN or infinity in {', '.join(broken)}", want="finite values", where=where, fix=fix)
 
 
-def _difference(got: set[str], want: set[str], what: str) -> tuple[str, str] | None:
-    """What to say about two sets of names that should be one."""
-    if got == want:
-        return None
-    return f"{what}: missing {sorted(want - got) or 'none'}, extra {sorted(got - want) or 'none'}", "neither"
-
-
 def _require_same(got: set[str], want: set[str], what: str, where: str) -> None:
-    if difference := _difference(got, want, what):
-        raise AdapterError(got=difference[0], want=difference[1], where=where, fix=FIX)
+    if told := differences(got, want):
+        raise AdapterError(got=f"{what}: {told}", where=where, fix=FIX)
 
 
 def _path(path: Any, where: str) -> Path:

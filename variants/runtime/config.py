@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import sys
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, Self
 
 import torch
 
-from variants.options import advice, option
+from variants.options import advice, option, options_of
 from variants.runtime.errors import AdapterError
 from variants.runtime.targets import Targets
 
@@ -47,6 +48,11 @@ class AdapterConfig:
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Raise ``AdapterError`` for an unknown option, with what may be meant."""
         known = [f.name for f in dataclasses.fields(cls)]
+        if args:
+            first = next(iter(options_of(cls)))
+            example = "Targets(...)" if first == "targets" else repr(args[0])
+            fix = f"Options are keyword-only: {cls.__name__}({first}={example})."
+            raise AdapterError(got=f"{args[0]!r} without the name of an option", where=cls.__name__, fix=fix)
         if unknown := [name for name in options if name not in known]:
             raise AdapterError(
                 got="the option " + ", ".join(unknown),
@@ -59,22 +65,32 @@ class AdapterConfig:
     def __post_init__(self) -> None:
         if isinstance(self.dtype, torch.dtype):
             object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
-        self.require(
-            isinstance(self.dtype, str) and self.dtype in DTYPES, "dtype", self.dtype, "one of " + ", ".join(DTYPES)
-        )
-        self.require(isinstance(self.targets, Targets), "targets", type(self.targets).__name__, "a Targets")
+        self.require_choice("dtype", self.dtype, tuple(DTYPES))
+        self.require_targets()
 
     @property
     def torch_dtype(self) -> torch.dtype:
         """The dtype object that ``dtype`` names."""
         return DTYPES[self.dtype]
 
-    def require(self, ok: bool, field: str, got: object, want: str) -> None:
+    def require(self, ok: bool, field: str, got: object, want: str, fix: str = "") -> None:
         """Raise ``AdapterError`` naming the field unless ``ok``."""
         if not ok:
-            raise AdapterError(
-                got=repr(got), want=want, where=f"{type(self).__name__}.{field}", fix=f"Pass a valid {field}."
-            )
+            raise AdapterError(got=repr(got), want=want, where=f"{type(self).__name__}.{field}", fix=fix)
+
+    def require_targets(self) -> None:
+        """Names alone are no ``Targets``: whether to include or to exclude them would be a guess."""
+        if isinstance(self.targets, Targets):
+            return
+        given: Any = self.targets
+        names = [given] if isinstance(given, str) else list(given) if isinstance(given, list | tuple | set) else []
+        example = tuple(names) if names and all(isinstance(n, str) for n in names) else ("q_proj", "v_proj")
+        raise AdapterError(
+            got=f"a {type(given).__name__}",
+            want="a Targets",
+            where=f"{type(self).__name__}.targets",
+            fix=f"Write targets=Targets(include={example!r}).",
+        )
 
     def require_rank(self, r: object) -> None:
         """A rank is a positive int (bool is not one)."""
@@ -87,7 +103,9 @@ class AdapterConfig:
 
     def require_choice(self, field: str, value: object, choices: tuple[str, ...]) -> None:
         """An option by name must be one that exists: an unknown one never silently does nothing."""
-        self.require(isinstance(value, str) and value in choices, field, value, "one of " + ", ".join(choices))
+        near = difflib.get_close_matches(value, choices, n=1, cutoff=0.5) if isinstance(value, str) else []
+        fix = f"Did you mean {near[0]}?" if near else ""
+        self.require(isinstance(value, str) and value in choices, field, value, "one of " + ", ".join(choices), fix)
 
     def require_flag(self, field: str, value: object) -> None:
         """A switch is True or False, not something truthy."""

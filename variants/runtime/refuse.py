@@ -101,10 +101,9 @@ def _refuse_taken_name(model: nn.Module, name: str) -> None:
         raise AdapterError(got=repr(name), want="a non-empty string", where="attach(name=)", fix="Pass another name=.")
     if name in attachments(model):
         raise AdapterError(
-            got=f"a second adapter named {name!r}",
-            want="a name that is not in use: " + ", ".join(attachments(model)),
+            got=f"this model already has an adapter named {name!r}",
             where="attach",
-            fix="Pass another name=, or detach(model, name) first.",
+            fix=f"Call detach(model, {name!r}) first, or pass another name=.",
         )
 
 

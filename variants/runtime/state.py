@@ -55,7 +55,8 @@ class Attachment:
     @property
     def report(self) -> str:
         """Which layers have an adapter, which do not and why, and how many numbers it trains, as text."""
-        title = f"{self.name}: {self.variant.name} on {len(self.layers)} layers"
+        n = len(self.layers)
+        title = f'adapter "{self.name}" (method {self.variant.name}) on {n} layer{"" if n == 1 else "s"}'
         kept = dict.fromkeys(self.kept, "trained whole and saved along")
         off = sorted(self.rounding.values())
         kept |= dict.fromkeys(self.rounding, f"quantised anew: off by {off[0]:.1%} to {off[-1]:.1%}" if off else "")
@@ -125,11 +126,19 @@ def chosen(model: nn.Module, name: str | None, *, where: str) -> Attachment:
     there = attachments(model)
     if name is None and len(there) == 1:
         return next(iter(there.values()))
-    if not (isinstance(name, str) and name in there):
-        raise AdapterError(
-            got="no name" if name is None else repr(name),
-            want="one of " + (", ".join(there) or "none attached"),
-            where=where,
-            fix="Pass name=, or attach an adapter first.",
-        )
-    return there[name]
+    if name is None and there:
+        names = ", ".join(map(repr, there))
+        raise AdapterError(got=f"the model has {len(there)} adapters: {names}", where=where, fix="Say which: name=.")
+    require_adapter(model, name, where=where)
+    return there[str(name)]
+
+
+def require_adapter(model: nn.Module, name: str | None, *, where: str) -> None:
+    """``AdapterError`` for a model without adapters, or without one of this name."""
+    there = attachments(model)
+    if not there:
+        fix = "Call attach(model, config) first."
+        raise AdapterError(got="this model has no adapter", where=where, fix=fix)
+    if name is not None and not (isinstance(name, str) and name in there):
+        names = ", ".join(map(repr, there))
+        raise AdapterError(got=repr(name), want=f"one of {names}", where=where, fix="Pass the name of an adapter.")

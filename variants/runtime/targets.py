@@ -59,7 +59,13 @@ class Targets:
             object.__setattr__(self, field, value)
         unknown = [r for r in self.roles if r not in ROLES]
         if unknown:
-            raise _bad("roles", unknown, "some of " + ", ".join(ROLES))
+            raise AdapterError(
+                got=repr(unknown),
+                want="some of " + ", ".join(ROLES),
+                where="Targets.roles",
+                fix="A reader takes the residual stream in (q_proj, up_proj), a writer adds to it (o_proj, down_proj), "
+                "inner is neither. To name layers, use include=.",
+            )
         if self.layers is not None:
             layers = (self.layers,) if isinstance(self.layers, int) else self.layers
             layers = _as_tuple("layers", layers, "whole numbers")
@@ -220,7 +226,7 @@ def _as_tuple(field: str, value: Any, want: str) -> tuple[Any, ...]:
 
 
 def _bad(field: str, got: object, want: str) -> AdapterError:
-    return AdapterError(got=repr(got), want=want, where=f"Targets.{field}", fix=f"Pass a valid {field}.")
+    return AdapterError(got=repr(got), want=want, where=f"Targets.{field}", fix="")
 
 
 def _some(names: list[str]) -> str:

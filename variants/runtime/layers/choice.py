@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from variants.runtime.adapter import Adapter
-from variants.runtime.config import AdapterConfig
+from variants.runtime.config import AdapterConfig, LowRankConfig
 from variants.runtime.errors import AdapterError
 from variants.runtime.layers.reads import read_by_source, read_in
 from variants.runtime.layers.report import grouped
@@ -45,3 +45,15 @@ def sort_out(
             stacklevel=3,
         )
     return left, notes
+
+
+def more_than_full(built: Mapping[str, Adapter]) -> dict[str, str]:
+    """Notes on updates of a higher rank than their layer's weight can have."""
+    found = {}
+    for target, adapter in built.items():
+        full, r = min(adapter.d_in, adapter.d_out), getattr(adapter.config, "r", None)
+        if isinstance(adapter.config, LowRankConfig) and isinstance(r, int) and r > full:
+            found[target] = (
+                f"r={r} is more than the full rank of the weight, {full}: the update has rank {full} at most"
+            )
+    return found

@@ -44,7 +44,7 @@ def survey(model: nn.Module, own: Iterable[nn.Parameter], with_adapter: Iterable
         many = any(len(shape) > MATRIX for *_, shape in found) and "Conv" not in kind
         stacked = " (stacked in one parameter: a target by Targets(parameters=...) alone)" if many else ""
         paths = grouped([path for path, *_ in found])
-        lines.append(f"{kind}{stacked}: {sum(n for _, n, _ in found):,} numbers in {', '.join(paths)}")
+        lines.append(f"{kind}{stacked}: {sum(n for _, n, _ in found):,} parameters in {', '.join(paths)}")
     return Survey(total, tuple(lines))
 
 
@@ -74,7 +74,7 @@ def text(
         for name, reason in reasons.items():
             by_reason.setdefault(reason, []).append(name)
         lines += [f"  {label}: {', '.join(grouped(names))}: {reason}" for reason, names in by_reason.items()]
-    lines += [f"  no linear layer, so no adapter: {line}" for line in all_numbers.others]
+    lines += [f"  skipped (not linear): {line}" for line in all_numbers.others]
     share = 100 * trainable / all_numbers.total if all_numbers.total else 0.0
-    lines.append(f"  trains {trainable:,} numbers beside {all_numbers.total:,} of the model ({share:.2f} %)")
+    lines.append(f"  trains {trainable:,} parameters; the model has {all_numbers.total:,} ({share:.2f} %)")
     return "\n".join(lines)
