@@ -69,7 +69,7 @@ def test_the_same_function_is_correct(folder: Path, kind: type[nn.Module]) -> No
     dtypes = {case.probe.split("-")[1] for case in view.planned if case.check == "recorded"}
     assert dtypes == {"f64", "f32", "bf16"}
     text = report.render((view,))[f"{kind.__name__}.md"]
-    assert "Numbers that were recorded (starts, outputs, gradients): all 13 cases agree" in text
+    assert "Recorded numbers (initial values, outputs, gradients): all 13 cases agree" in text
     assert "vectors recorded from tests/harness/stand_ins.py:" in text
 
 
