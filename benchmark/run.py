@@ -20,8 +20,8 @@ from benchmark.prompts import Encoded, batch, encoded
 from benchmark.settings import BARE, Settings, group_id, run_id
 from benchmark.train import Trained, mean_loss, train
 from conformance.planning.names import BadRequest
+from conformance.running.progress import Bar
 from learning.own_model import own_model
-from learning.progress import Bar
 from learning.sides import NEEDS_DATA
 
 CALIBRATION = 16

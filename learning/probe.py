@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -13,13 +14,13 @@ import torch
 from torch import nn
 
 from conformance.planning.names import BadRequest
+from conformance.running.progress import Bar
 from learning import task
 from learning.measure import Run, generates, moves, prints, reloads, train
 from learning.options import parsed
 from learning.own_data import from_file, made
 from learning.own_model import OwnModel, own_model
-from learning.probed import Asked, Probed, svg, table
-from learning.progress import Bar
+from learning.probed import Asked, Probed, data, svg, table
 from learning.sides import NEEDS_DATA
 from learning.task import Data
 from variants import Targets, attach, config_for
@@ -114,13 +115,16 @@ def _trained(asked: Asked, model: nn.Module, taught: Data, bar: Bar) -> Run:
     return train(model, taught, asked.rate, asked.steps, each)
 
 
-def run(asked: Asked, plot: Path, say: Callable[[str], None] = print) -> int:
-    """Probe, print the table, write the plot. The exit status: 0 if it learns, 1 if there is no sign of it."""
+def run(asked: Asked, plot: Path, say: Callable[[str], None] = print, *, as_json: bool = False) -> int:
+    """Probe, print the table or plain data, write the plot. Status 0: it learns; 1: there is no sign of it."""
     if asked.device != "cpu" and not torch.cuda.is_available():
         raise BadRequest(f"--device: got {asked.device}, want one that is here: cpu.")
     plot.parent.mkdir(parents=True, exist_ok=True)
     found = probe(asked, Bar(f"{asked.variant} and control", 2 * asked.steps))
-    say(table(found))
     plot.write_text(svg(found), encoding="utf-8", newline="\n")
-    say(f"Loss plot: {plot}")
+    if as_json:
+        say(json.dumps(data(found) | {"plot": str(plot)}, indent=2))
+    else:
+        say(table(found))
+        say(f"Loss plot: {plot}")
     return 0 if found.learns and found.sound else 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -73,6 +75,13 @@ class Probed:
     def sound(self) -> bool:
         """Whether nothing else is wrong: every trainable tensor moved, no other, and a file gives the same model."""
         return not self.still and not self.base_moved and self.reloaded
+
+
+def data(found: Probed) -> dict[str, Any]:
+    """The result as plain data. Figures that are no numbers are words: JSON has no NaN."""
+    told = asdict(found) | {"learns": found.learns, "sound": found.sound}
+    plain: dict[str, Any] = json.loads(json.dumps(told, default=str), parse_constant=str)
+    return plain
 
 
 def table(found: Probed) -> str:

@@ -58,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
     change = change_since(options)
     if change is not None and not change.everything:
         if not change.variants:
+            if options.json:
+                print('{"variants": {}}')
             return 0
         options.variants = list(change.variants)
     if options.case is None:
@@ -105,7 +107,7 @@ def _audit(options: argparse.Namespace) -> int:
         progress.start(len(plan))
         found = child.result()
         progress.end()
-    online = report.print_online(entries) if options.online else 0
+    online = report.print_online(entries, aside=options.json) if options.online else 0
     if options.case is not None:
         return max(one_case.show(plan, found), online)
     shown = report.judged(entries, found, options.entries)

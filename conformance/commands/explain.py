@@ -41,12 +41,11 @@ def run(options: argparse.Namespace) -> int:
         raise BadRequest(f"explain: got {options.case!r}, want {FORM}. `conformance list VARIANT` prints them.")
     variant = options.case.split("/")[0]
     from conformance.running import collect
-    from conformance.running.background import Background
+    from conformance.running.background import Background, Progress
 
+    progress = Progress()
     with Background(
-        lambda: collect.in_a_child(
-            [variant], options.case, lambda done: None, entries=options.entries, minutes=RUN_MINUTES
-        )
+        lambda: collect.in_a_child([variant], options.case, progress.step, entries=options.entries, minutes=RUN_MINUTES)
     ) as child:
         from conformance.judging.judge import judge
         from conformance.nouns.entry import ROOT
@@ -56,7 +55,9 @@ def run(options: argparse.Namespace) -> int:
         from conformance.reporting.one_case import ruling
 
         plan = plan_for([variant], entries_at(options.entries), options.case)
+        progress.start(len(plan))
         found = child.result()
+        progress.end()
     asked = plan[0]
     like = asked.entry.method.name if options.entries and asked.entry.method else variant
     finding = found.findings.get(asked.case.id)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from conformance.commands.options import Commands, add_entries, minutes
+from conformance.commands.options import Commands, add_entries, add_json, minutes
 from conformance.planning.names import BadRequest, require_variants
+from conformance.running.progress import Bar
 
 if TYPE_CHECKING:
     from conformance.planning.plan import Planned
@@ -31,6 +33,7 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="add what is found to the corpus, which every plan includes"
     )
+    add_json(parser)
     add_entries(parser)
     parser.set_defaults(command=run)
 
@@ -51,14 +54,34 @@ def run(options: argparse.Namespace) -> int:
 
     torch.set_num_threads(1)
     entry = choose([options.variant], entries_at(options.entries))[0]
+    seconds = round(60 * options.minutes)
     end, seed, asked = time.monotonic() + 60 * options.minutes, options.seed, 0
-    while time.monotonic() < end:
+    bar = Bar(f"fuzz {entry.name}, seconds", seconds) if seconds > 2 else None
+    found: Planned | None = None
+    while found is None and (left := end - time.monotonic()) > 0:
+        if bar is not None and seed > options.seed:
+            bar.step(f"{asked} points", by=max(0, min(seconds - 1, round(seconds - left)) - bar.done))
         found, n = _look(hypothesis, entry, seed)
         asked, seed = asked + n, seed + 1
-        if found is not None:
-            return _tell(found, options.keep)
-    print(f"{entry.name}: no difference at {asked} points (seed {options.seed})")
-    return 0
+    if bar is not None and bar.live:
+        print(file=sys.stderr)
+    if options.json:
+        print(json.dumps(_data(options, entry.name, asked, found), indent=2))
+    elif found is None:
+        print(f"{entry.name}: no difference at {asked} points (seed {options.seed})")
+    return 0 if found is None else _tell(found, options.keep, quiet=options.json)
+
+
+def _data(options: argparse.Namespace, variant: str, asked: int, found: Planned | None) -> dict[str, Any]:
+    """Plain data. Figures that are no numbers are words: JSON has no NaN."""
+    from conformance.running.run import run_case
+
+    told = {"variant": variant, "seed": options.seed, "points": asked, "found": None}
+    if found is None:
+        return told
+    finding = run_case(found).to_json()
+    kept = {name: finding[name] for name in ("case", "what", "where", "got", "want", "error", "limit")}
+    return {**told, "found": json.loads(json.dumps(kept), parse_constant=str)}
 
 
 def _look(hypothesis, entry, seed: int):  # type: ignore[no-untyped-def]
@@ -74,8 +97,8 @@ def _look(hypothesis, entry, seed: int):  # type: ignore[no-untyped-def]
         asked += 1
         reference, probe = drawn
         planned = at_the_same_point(entry, reference, probe)
-        if _differs(planned):
-            last[:] = planned[:1]
+        if differing := _differing(planned):
+            last[:] = differing[:1]
             raise AssertionError("a difference")
 
     settings = hypothesis.settings(
@@ -92,8 +115,8 @@ def _look(hypothesis, entry, seed: int):  # type: ignore[no-untyped-def]
     return None, asked
 
 
-def _differs(planned: tuple[Planned, ...]) -> bool:
-    """Whether the judge holds what is found there against the variant."""
+def _differing(planned: tuple[Planned, ...]) -> list[Planned]:
+    """The cases there that the judge holds against the variant: of the reference that was asked, or of a witness."""
     from conformance.judging.judge import judge
     from conformance.running.run import run_case
 
@@ -101,14 +124,16 @@ def _differs(planned: tuple[Planned, ...]) -> bool:
     findings = {each.case.id: run_case(each) for each in planned}
     cases = [each.case for each in planned]
     known = [d for d in entry.deviations if "/space/" in d.cases]
-    return bool(judge([entry.name], cases, findings, {entry.name: known}, needed=())[0].buggy)
+    held = {decided.case for decided in judge([entry.name], cases, findings, {entry.name: known}, needed=())[0].buggy}
+    return [each for each in planned if each.case in held]
 
 
-def _tell(found: Planned, keep: bool) -> int:
+def _tell(found: Planned, keep: bool, *, quiet: bool) -> int:
     from conformance.running.run import run_case
     from conformance.space.points import CORPUS
 
-    print(run_case(found).message())
+    if not quiet:
+        print(run_case(found).message())
     if keep:
         with CORPUS.open("a", encoding="utf-8") as file:
             file.write(f"{found.case.id}\n")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-from conformance.commands.options import Commands
+from conformance.commands.options import Commands, add_json
 from conformance.planning.edits import Edits, require_free
 from conformance.planning.names import check_names
 
@@ -32,24 +33,26 @@ def add_to(commands: Commands) -> None:
     entry.add_argument("--method", required=True, help="the method that it claims to be, such as dora or peft:dora")
     entry.add_argument("--class", dest="place", required=True, metavar="MODULE:CLASS", help="what is to be audited")
     entry.set_defaults(command=_entry)
+    for kind in (variant, check, entry):
+        add_json(kind)
 
 
 def _entry(options: argparse.Namespace) -> int:
     from conformance.foreign.starter import write_entry
 
-    return _say((str(options.path),), write_entry(options.path, options.method, options.place))
+    return _say(options, (str(options.path),), write_entry(options.path, options.method, options.place))
 
 
 def _variant(options: argparse.Namespace) -> int:
     from conformance.planning.select import own_new_variant
 
     files, todo = own_new_variant(options.name, options.class_name)
-    return _say(files, todo)
+    return _say(options, files, todo)
 
 
 def _check(options: argparse.Namespace) -> int:
     files, todo = new_check(options.name, options.group)
-    return _say(files, todo)
+    return _say(options, files, todo)
 
 
 def new_check(name: str, group: str, root: Path = ROOT) -> tuple[tuple[str, ...], str]:
@@ -69,7 +72,10 @@ def new_check(name: str, group: str, root: Path = ROOT) -> tuple[tuple[str, ...]
     return edits.write(), todo
 
 
-def _say(files: tuple[str, ...], todo: str) -> int:
+def _say(options: argparse.Namespace, files: tuple[str, ...], todo: str) -> int:
+    if options.json:
+        print(json.dumps({"files": list(files), "next": todo}, indent=2))
+        return 0
     for file in files:
         print(file)
     print(f"\n{todo}")

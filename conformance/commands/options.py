@@ -43,6 +43,11 @@ def add_entries(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print plain data")
+
+
 def add_limit(parser: argparse.ArgumentParser) -> None:
     """``--limit``."""
     parser.add_argument(

@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from conformance.commands.options import PLOTS, WORK, Commands, positive, require_installed
+from conformance.commands.options import PLOTS, WORK, Commands, add_json, positive, require_installed
 from conformance.planning.names import BadRequest, require_variants
 
 DTYPES = ("float32", "bfloat16")
@@ -37,6 +37,7 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the base's weights (%(default)s)")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="where to train (default %(default)s)")
     parser.add_argument("--plot", type=Path, help="where the loss plot goes (.conformance/probe/MODEL-VARIANT.svg)")
+    add_json(parser)
     parser.set_defaults(command=run)
 
 
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     )
     whole = options.model.resolve()
     name = f"{whole.parent.name if whole.name == 'config.json' else whole.name}-{options.variant}.svg"
-    return probe.run(asked, options.plot or WORK / "probe" / name)
+    return probe.run(asked, options.plot or WORK / "probe" / name, as_json=options.json)
 
 
 def _rate(text: str) -> float:

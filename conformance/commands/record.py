@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-from conformance.commands.options import Commands
+from conformance.commands.options import Commands, add_json
 from conformance.planning.names import BadRequest
 
 PLACE = "MODULE:ATTRIBUTE"
@@ -30,6 +31,8 @@ def add_to(commands: Commands) -> None:
     )
     links.add_argument("--file", type=Path, metavar="FILE", help="the record (default refs/online.json)")
     links.set_defaults(command=_links)
+    for kind in (lock, vectors, links):
+        add_json(kind)
 
 
 def _vectors(options: argparse.Namespace) -> int:
@@ -42,7 +45,8 @@ def _vectors(options: argparse.Namespace) -> int:
     if len(chosen) != 1:
         names = ", ".join(entry.name for entry in chosen)
         raise BadRequest(f"record vectors: got {len(chosen)} entries ({names}), want one. Name the one to record.")
-    print(record(chosen[0], options.entries, again=options.again))
+    made = record(chosen[0], options.entries, again=options.again)
+    print(json.dumps(made.data(), indent=2) if options.json else made)
     return 0
 
 
@@ -51,11 +55,14 @@ def _lock(options: argparse.Namespace) -> int:
     from conformance.planning.select import entries_at
 
     try:
-        lines = write_locks(entries_at(options.entries), options.entries)
+        written = write_locks(entries_at(options.entries), options.entries)
     except LookupError as error:
         raise BadRequest(f"record lock: {error}") from error
-    for line in lines:
-        print(line)
+    if options.json:
+        print(json.dumps([each.data() for each in written], indent=2))
+        return 0
+    for each in written:
+        print(each)
     return 0
 
 
@@ -69,10 +76,15 @@ def _links(options: argparse.Namespace) -> int:
     seen = {row.seen.url: row.seen for row in follow(entries_at(None))}
     record = merged(old, seen.values())
     write_record(record, file)
+    counts = {state: sum(row.state is state for row in seen.values()) for state in State}
+    status = 1 if counts[State.DEAD] or counts[State.STALE] else 0
+    if options.json:
+        rows = [{"what": row.what, "url": row.url, "state": row.state.value} for row in seen.values()]
+        print(json.dumps({"file": str(file), "links": rows}, indent=2))
+        return status
     for row in seen.values():
         kept = record[row.url]
         print(f"{row.what} {row.url}: {row}" + (f"; kept: {kept} on {kept.date}" if kept is not row else ""))
-    counts = {state: sum(row.state is state for row in seen.values()) for state in State}
     told = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
     print(f"{file}: {told}. Audit again: the cards quote it.")
-    return 1 if counts[State.DEAD] or counts[State.STALE] else 0
+    return status

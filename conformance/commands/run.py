@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,8 +26,11 @@ from conformance.commands.options import (
 from conformance.planning.names import BadRequest
 
 if TYPE_CHECKING:
+    from conformance.judging.gate import Gate
+    from conformance.nouns.entry import Entry
     from conformance.nouns.verdict import Label
     from conformance.planning.changed import Change
+    from conformance.reporting.view import CardView
 
 REPORTS = Path("reports")
 
@@ -43,6 +47,7 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--against", metavar="REV", help="git revision whose verdicts may not get worse (default HEAD)")
     parser.add_argument("--changed-since", metavar="REV", help=SINCE + "; compared with that revision's verdicts")
     parser.add_argument("--online", action="store_true", help="also follow the references' links")
+    parser.add_argument("--json", action="store_true", help="print verdicts, findings and the gate as plain data")
     add_limit(parser)
     add_entries(parser)
     parser.set_defaults(command=run)
@@ -77,7 +82,9 @@ def _all(options: argparse.Namespace, committed: Mapping[str, Label]) -> int:
     require_usable(options)
     file = WORK / "evidence.jsonl"
     with Background(
-        lambda: collect.through_pytest(file, workers=options.workers, entries=options.entries, minutes=options.limit)
+        lambda: collect.through_pytest(
+            file, workers=options.workers, entries=options.entries, minutes=options.limit, aside=options.json
+        )
     ) as child:
         from conformance.planning.select import entries_at
         from conformance.reporting import report
@@ -92,11 +99,8 @@ def _all(options: argparse.Namespace, committed: Mapping[str, Label]) -> int:
     stale = gate.stale_files(options.reports, files) if committable else ()
     with held():
         report.write(options.reports, files)
-    report.print_table(shown, options.reports)
     closed = gate.check(tuple(v.verdict for v in shown), committed, stale)
-    for reason in closed.reasons:
-        print(f"GATE: {reason}", file=sys.stderr)
-    return max(closed.status, report.print_online(entries) if options.online else 0)
+    return _tell(options, shown, options.reports, closed, entries)
 
 
 def _some(options: argparse.Namespace, change: Change, committed: Mapping[str, Label]) -> int:
@@ -104,6 +108,8 @@ def _some(options: argparse.Namespace, change: Change, committed: Mapping[str, L
     if change.reports:
         print("reports/ has changed, too: whether it is up to date, only a whole run can tell", file=sys.stderr)
     if not change.variants:
+        if options.json:
+            print(json.dumps({"variants": {}, "gate": {"status": 0, "reasons": []}}, indent=2))
         return 0
     from conformance.running import collect
     from conformance.running.background import Background
@@ -124,13 +130,27 @@ def _some(options: argparse.Namespace, change: Change, committed: Mapping[str, L
     files = report.render(shown)
     with held():
         report.write(out, files)
-    report.print_table(shown, out)
     roster = [entry.name for entry in entries_at(None)]
     verdicts = tuple(view.verdict for view in shown)
     closed = partial.gate(verdicts, files, reports=options.reports, committed=committed, change=change, roster=roster)
+    return _tell(options, shown, out, closed, entries)
+
+
+def _tell(
+    options: argparse.Namespace, shown: tuple[CardView, ...], folder: Path, closed: Gate, entries: Sequence[Entry]
+) -> int:
+    """Print the verdicts, then why the gate is closed, if it is; the status."""
+    from conformance.reporting import report
+    from conformance.reporting.cards import results
+
+    if options.json:
+        state = {"status": closed.status, "reasons": list(closed.reasons)}
+        print(json.dumps({**results(shown), "gate": state}, indent=2, sort_keys=True))
+    else:
+        report.print_table(shown, folder)
     for reason in closed.reasons:
         print(f"GATE: {reason}", file=sys.stderr)
-    return max(closed.status, report.print_online(entries) if options.online else 0)
+    return max(closed.status, report.print_online(entries, aside=options.json) if options.online else 0)
 
 
 def _in_git(reports: Path) -> bool:

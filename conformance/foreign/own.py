@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,25 @@ def tensors_of_recorded(method: Method) -> dict[str, Slot]:
     return {}
 
 
-def write_locks(entries: Sequence[Entry], place: str) -> list[str]:
-    """Write the lock file of every live reference of the entries' own, anew; a line on each.
+@dataclass(frozen=True)
+class Locked:
+    """A lock file that was written: how many sources it holds, and of which versions of which packages."""
+
+    file: Path
+    sources: int
+    packages: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        packages = ", ".join(f"{name} {version}".strip() for name, version in self.packages)
+        return f"{self.file}: {self.sources} sources of {packages}"
+
+    def data(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"file": str(self.file), "sources": self.sources, "packages": dict(self.packages)}
+
+
+def write_locks(entries: Sequence[Entry], place: str) -> list[Locked]:
+    """Write the lock file of every live reference of the entries' own, anew.
 
     BadRequest, with nothing written, if there is none.
     """
@@ -106,8 +124,7 @@ def write_locks(entries: Sequence[Entry], place: str) -> list[str]:
     for file, lock in locks.items():
         file.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return [
-        f"{file}: {len(lock['objects'])} sources of "
-        + ", ".join(f"{name} {of['version']}".strip() for name, of in lock["packages"].items())
+        Locked(file, len(lock["objects"]), tuple((name, of["version"]) for name, of in lock["packages"].items()))
         for file, lock in locks.items()
     ]
 

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,28 @@ LOW = ("float32", "bfloat16")
 """Recorded with the float64 numbers beside them, which say how exact the code was."""
 
 
-def record(entry: Entry, place: str, *, again: bool = False) -> str:
-    """Record the entry's code into the folder that its method names; a line on it.
+@dataclass(frozen=True)
+class Made:
+    """Vectors that were recorded."""
+
+    manifest: Path
+    count: int
+    entry: str
+    location: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.manifest}: {self.count} vectors of {self.entry} ({self.location}).\n"
+            "An audit of this same code against them says that nothing has changed, not that it is right."
+        )
+
+    def data(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "manifest": str(self.manifest)}
+
+
+def record(entry: Entry, place: str, *, again: bool = False) -> Made:
+    """Record the entry's code into the folder that its method names.
 
     BadRequest, with nothing written, for an entry without such a folder or without names, or where vectors are there
     already and ``again`` is not set.
@@ -48,10 +68,7 @@ def record(entry: Entry, place: str, *, again: bool = False) -> str:
     with pinned():
         made = [(probe, *_vector(Trial(entry, reference, probe, CHECK))) for probe in probes(entry)]
     _write(entry, reference, made)
-    return (
-        f"{manifest}: {len(made)} vectors of {entry.name} ({entry.location}).\n"
-        "An audit of this same code against them says that nothing has changed, not that it is right."
-    )
+    return Made(manifest, len(made), entry.name, entry.location)
 
 
 def probes(entry: Entry) -> tuple[Probe, ...]:

@@ -74,11 +74,17 @@ def status(shown: tuple[CardView, ...]) -> int:
     return 0 if shown and all(v.verdict.label in (Label.CORRECT, Label.PARTIAL) for v in shown) else 1
 
 
-def print_online(entries: Sequence[Entry]) -> int:
-    """Follow the links; 1 if one does not serve what the lock says. `conformance record links` keeps what is seen."""
+def print_online(entries: Sequence[Entry], *, aside: bool = False) -> int:
+    """Follow the links; 1 if one does not serve what the lock says. `conformance record links` keeps what is seen.
+
+    ``aside``: print on standard error.
+    """
     from conformance.reporting.online import follow
 
     rows = follow(entries)
     for row in rows:
-        print(f"{'ok  ' if row.ok else 'FAIL'} {row.variant}: {row.seen.what} {row.seen.url}: {row.seen}")
+        print(
+            f"{'ok  ' if row.ok else 'FAIL'} {row.variant}: {row.seen.what} {row.seen.url}: {row.seen}",
+            file=sys.stderr if aside else None,
+        )
     return 0 if all(row.ok for row in rows) else 1

@@ -9,30 +9,34 @@ from typing import Self
 
 from conformance.running import children
 from conformance.running.evidence import Evidence
+from conformance.running.progress import Bar
 
 
 class Progress:
-    """A counter of findings on standard error, a line for every fiftieth where that is no terminal."""
+    """How many findings are here, and how long the rest takes: a bar on standard error, ten lines where that is no
+    terminal.
+    """
 
     def __init__(self) -> None:
-        self.total = 0
-        self.live = sys.stderr.isatty()
+        self.done = 0
+        self.bar: Bar | None = None
 
     def start(self, total: int) -> None:
         """Say how much there is to do."""
-        self.total = total
         print(f"{total} cases; importing the references takes a few seconds", file=sys.stderr)
+        self.bar = Bar("audit", total) if total else None
 
     def step(self, done: int) -> None:
         """``done`` findings are here."""
-        if self.live:
-            print(f"\r{done}/{self.total or '?'}", end="", file=sys.stderr, flush=True)
-        elif done and done % 50 == 0:
-            print(f"{done}/{self.total or '?'}", file=sys.stderr, flush=True)
+        before, self.done = self.done, done
+        if self.bar is not None and done > before:
+            if not before:
+                self.bar.begin()  # the import does not count for the estimate
+            self.bar.step(by=done - self.bar.done)
 
     def end(self) -> None:
-        """Leave the line."""
-        if self.live:
+        """Leave the line, where it is not full."""
+        if self.bar is not None and self.bar.live and self.bar.done < self.bar.total:
             print(file=sys.stderr)
 
 

@@ -21,6 +21,8 @@ NEEDLESS = tuple(word for name in ("python", "logging", "warnings") for word in 
 LEGEND = """\
 One sign per case: . agrees  D differs  n the reference cannot answer  E could not be asked  F crashed or hung
 (the judge decides afterwards what a difference means: declared ones and the reference's own faults are D, too)"""
+STDERR = 2
+"""The descriptor: what a child inherits."""
 MANY = 10_000
 """Workers that may be lost: how many cases of a variant may, ``GIVE_UP_AFTER`` says."""
 
@@ -90,6 +92,7 @@ def through_pytest(
     limit: float = CASE_SECONDS,
     extra: Sequence[str] = (),
     minutes: float | None = None,
+    aside: bool = False,
 ) -> Evidence:
     """Run every case through pytest with ``workers`` xdist workers.
 
@@ -99,6 +102,7 @@ def through_pytest(
     pytest's own exit status is not looked at: a test that did not run shows as evidence that is not there. Cases are
     dealt out one by one: xdist's schedulers by group lose all that is left when two workers crash together. After
     ``minutes`` pytest is ended; what arrived until then counts, and a finding that says so stands for each other case.
+    ``aside``: pytest writes to standard error, so that standard output is free for data.
     """
     nonce = evidence.new_nonce()
     own = evidence.place_of(file, nonce)
@@ -114,7 +118,7 @@ def through_pytest(
     ]
     deadline = Deadline(minutes)
     print(LEGEND, file=sys.stderr, flush=True)
-    child = children.start(command, env=_environment())
+    child = children.start(command, env=_environment(), stdout=STDERR if aside else None)
     try:
         child.wait(timeout=None if minutes is None else max(deadline.left, 0.0))
         children.end(child)

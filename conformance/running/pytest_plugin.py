@@ -13,6 +13,7 @@ from conformance.running.children import end_with_the_parent
 from conformance.running.environment import environment
 from conformance.running.limits import GIVE_UP_AFTER
 from conformance.running.listen import stream_of
+from conformance.running.progress import Bar
 
 LETTERS = {Outcome.AGREE: ".", Outcome.DIFFER: "D", Outcome.NOT_APPLICABLE: "n", Outcome.ERROR: "E"}
 
@@ -52,6 +53,7 @@ class Gatherer:
         self.findings: list[Finding] = []
         self.lost: dict[str, int] = {}
         self.planned = False
+        self.bar: Bar | None = None
         path.unlink(missing_ok=True)
         given_up_file(path).unlink(missing_ok=True)
         self.stream = stream_of(path)
@@ -63,11 +65,14 @@ class Gatherer:
         """The first worker's cases: all workers have the same."""
         if not self.planned:
             self.planned = True
+            self.bar = Bar("\naudit", len(ids), live=False) if ids else None  # the signs of the cases have the line
             self._say({"plan": [_case(each) for each in ids]})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the finding of a test that ran to its end; a variant that loses too many is given up."""
         finding = _finding(report)
+        if self.bar is not None and (finding is not None or report.failed):
+            self.bar.step()
         if finding is not None:
             self.findings.append(finding)
             self._say(finding.to_json())

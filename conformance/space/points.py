@@ -142,9 +142,13 @@ def _of_the_corpus(entry: Entry, reference: Reference) -> list[Probe]:
 def witness_at(entry: Entry, probe: Probe) -> ClosedForm | None:
     """The closed form, if it can be asked under this probe."""
     closed = None if entry.method is None else entry.method.closed
-    exact = probe.dtype == probe.adapter == "float64" and "autocast" not in dict(probe.point)
+    if closed is None or not closed.covers(probe.settings):
+        return None
+    point = dict(probe.point)
+    exact = probe.dtype == probe.adapter == "float64" and "autocast" not in point
     drops = dict(probe.options).get("dropout", 0.0) > NO_DROPOUT
-    return closed if closed is not None and exact and not drops and closed.covers(probe.settings) else None
+    derived = "grad" in point or (closed.pullback is not None and point.get("calls") != "double")
+    return closed if exact and not drops and derived else None
 
 
 def read(text: str) -> Probe:

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from conformance.commands.fuzz import _differs, _look
+from conformance.commands.fuzz import _differing, _look
 from conformance.nouns.facts import CoverageFacts
 from conformance.nouns.finding import Outcome
 from conformance.planning.plan import make_plan
@@ -120,4 +120,4 @@ def test_the_fuzzer_finds_a_wrong_gate_and_its_case_replays() -> None:
     assert found is not None
     replayed = plan_for(["ia3"], [wrong], found.case.id)
     assert replayed[0].case == found.case
-    assert _differs(tuple(p for p in replayed if p.case.check == points.CHECK))
+    assert _differing(tuple(p for p in replayed if p.case.check == points.CHECK))

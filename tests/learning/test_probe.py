@@ -12,10 +12,10 @@ import torch
 
 from conformance.cli import main
 from conformance.planning.names import BadRequest
+from conformance.running.progress import Bar
 from learning import own_data, probe, probed
 from learning.own_model import own_model
 from learning.probed import Asked
-from learning.progress import Bar
 from learning.task import Data
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "vocab_size": 40}

@@ -17,7 +17,8 @@ from conformance.nouns.finding import Finding
 from conformance.planning.revisions import git
 from conformance.reporting.over_time.changes import changes
 from conformance.running import collect
-from conformance.running.evidence import Evidence, write
+from conformance.running.background import Progress
+from conformance.running.evidence import Evidence, last, write
 from subjects.own.names import listed
 
 ROOT = Path(__file__).parents[2]
@@ -278,3 +279,64 @@ def test_the_hook_runs_a_command_that_there_is(here: Path, capsys: pytest.Captur
     assert matches("variants/lora.py")
     assert matches("refs/lock.json")
     assert not matches("docs/design.md")
+
+
+def test_a_run_as_data(evidence: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script would have to take the table apart, or find pytest's signs among the data."""
+    found = last(evidence)[0]
+    asides: list[bool] = []
+
+    def measured(file: Path, *, aside: bool, **more: object) -> Evidence:
+        asides.append(aside)
+        return found
+
+    monkeypatch.setattr(collect, "through_pytest", measured)
+    assert main(["run", "--entries", BOTH, "--json"]) == 1
+    data = json.loads(capfd.readouterr().out)
+    assert data["variants"]["shifted"]["verdict"] == "BUGGY"
+    assert data["gate"]["status"] == 1
+    assert "shifted" in " ".join(data["gate"]["reasons"])
+    assert asides == [True]
+
+
+def test_an_estimate_of_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reader would not know whether to wait; or a bar would be written over itself into a file."""
+    progress = Progress()
+    progress.start(40)
+    for done in range(1, 41):
+        progress.step(done)
+    progress.end()
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first.startswith("40 cases;")
+    assert len(lines) == 10
+    assert all(re.fullmatch(r"audit \[[#.]{24}\] \d+/40, (\d+ s left|took \d+ s)", line) for line in lines), lines
+    assert lines[-1].startswith("audit [########################] 40/40, took ")
+
+
+def test_a_fuzz_as_data(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script would not learn the smallest case, or how much was looked at."""
+    pytest.importorskip("hypothesis")
+    from conformance.commands import fuzz
+
+    monkeypatch.setattr(fuzz, "EXAMPLES", 5)
+    assert main(["fuzz", "shifted", "--entries", BOTH, "--minutes", "0.02", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["variant"] == "shifted"
+    assert found["points"] > 0
+    assert found["found"]["case"].startswith("shifted/")
+    assert found["found"]["got"] != found["found"]["want"]
+    assert main(["fuzz", "lora", "--minutes", "0.001", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["found"] is None
+
+
+def test_every_command_that_tells_something_can_tell_it_as_data() -> None:
+    """A new command would have a table and no data."""
+    tables = {"report", "cost", "completion"}  # they write files, or a script
+    commands = next(a for a in _parser()._actions if a.choices is not None and a.dest != "help").choices
+    assert isinstance(commands, dict)
+    leaves = dict(commands)
+    for name in ("new", "record"):
+        kinds = next(a for a in leaves.pop(name)._actions if a.choices is not None).choices
+        leaves |= {f"{name} {kind}": parser for kind, parser in kinds.items()}
+    without = {name for name, parser in leaves.items() if "--json" not in parser.format_help()}
+    assert without == tables

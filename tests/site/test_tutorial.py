@@ -58,6 +58,7 @@ def missing(shown: list[str], printed: str) -> str:
     return ""
 
 
+@pytest.mark.integration
 @pytest.mark.timeout(1200)
 def test_the_tutorial_runs_block_by_block(tmp_path: Path) -> None:
     """A reader would follow the page and see something else, or the mended module would not be CORRECT."""

@@ -23,9 +23,12 @@ class Bar:
         out: TextIO | None = None,
         clock: Callable[[], float] = time.perf_counter,
         quiet: bool = False,
+        live: bool | None = None,
     ) -> None:
+        """``live``: whether one line is written over and over (as on a terminal, unless it is given)."""
         self.what, self.total, self.done, self.quiet = what, total, 0, quiet
         self.out = sys.stderr if out is None else out
+        self.live = self.out.isatty() if live is None else live
         self.clock, self.start = clock, clock()
 
     def begin(self) -> None:
@@ -38,7 +41,7 @@ class Bar:
         if self.quiet:
             return
         last = self.done >= self.total
-        if self.out.isatty():
+        if self.live:
             print(f"\r\033[K{self.line(told)}", end="\n" if last else "", file=self.out, flush=True)
         elif last or before * LINES // self.total != self.done * LINES // self.total:
             print(self.line(told), file=self.out, flush=True)
