@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conformance.commands.options import WORK, Commands, add_entries
 from conformance.planning.names import BadRequest
@@ -47,7 +47,11 @@ def add_to(commands: Commands) -> None:
         help="one more library on the site, with the evidence of its run; may be repeated",
     )
     parser.add_argument(
-        "--reports", type=Path, default=REPORTS, metavar="DIR", help="where cost.json is (default reports/)"
+        "--reports",
+        type=Path,
+        default=REPORTS,
+        metavar="DIR",
+        help="where cost.json and learning.json are (default reports/)",
     )
     add_entries(parser)
     parser.set_defaults(command=run)
@@ -128,13 +132,19 @@ def _site(options: argparse.Namespace, runs: list[Audited], questions: dict[str,
     from conformance.reporting.html import documents, site
     from conformance.reporting.over_time.history import history
 
-    cost = options.reports / "cost.json"
     own = options.entries is None  # measured of our variants only
-    costs = json.loads(cost.read_text(encoding="utf-8")) if own and cost.is_file() else {}
+
+    def measured(name: str) -> dict[str, Any]:
+        file = options.reports / name
+        read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if own and file.is_file() else {}
+        return read
+
     past = history(options.reports) if own else ()
     code = [view.entry.location.rpartition(":")[0] for view in runs[0].shown]
     checkout = documents.read(ROOT, code) if own else {}
-    files = site.site(runs, questions=questions, costs=costs, history=past, checkout=checkout)
+    learned = measured("learning.json").get("rows", ())
+    costs = measured("cost.json")
+    files = site.site(runs, questions=questions, costs=costs, learning=learned, history=past, checkout=checkout)
     site.write(options.html, files)
     print(f"site: {options.html / 'index.html'}", file=sys.stderr)
 

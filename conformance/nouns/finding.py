@@ -80,6 +80,15 @@ class Compared:
         return f"{self.name}: {self.aspect}" if self.aspect else self.name
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A tensor that starts at random: quantiles of its values over all draws, equally spaced from least to largest."""
+
+    name: str
+    subject: tuple[float, ...]
+    reference: tuple[float, ...]
+
+
 RAISED = Compared("raised an error")
 """What differs where the subject raised and a value was expected."""
 
@@ -125,6 +134,8 @@ class Finding:
     reference_at: str = ""
     explained: str = ""
     """The residual in words, where it is exactly of a known form."""
+    drawn: tuple[Drawn, ...] = ()
+    """How random starts are distributed on both sides: figures, kept off the cards like ``error``."""
 
     def __post_init__(self) -> None:
         if self.outcome is Outcome.DIFFER and not self.differing:

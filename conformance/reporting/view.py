@@ -24,7 +24,7 @@ from conformance.nouns.facts import (
     SubspaceFacts,
     Use,
 )
-from conformance.nouns.finding import Case, Finding, Outcome, Severity
+from conformance.nouns.finding import Case, Drawn, Finding, Outcome, Severity
 from conformance.nouns.verdict import Deviation, Label, Verdict
 from conformance.reporting.rows import Note, Row, rows
 from conformance.reporting.state import State, section_word, state_of, tally
@@ -185,6 +185,12 @@ class CardView:
     def init(self) -> InitFacts | None:
         """How the tensors start."""
         return self.first(InitFacts, "init")
+
+    @property
+    def drawn(self) -> tuple[Drawn, ...]:
+        """How the random tensors start, beside the main reference if that draws, else beside another."""
+        found = [f.drawn for r in (self.main, "") for _, f in self.findings("init", r) if f is not None and f.drawn]
+        return found[0] if found else ()
 
     @property
     def flow(self) -> FlowFacts | None:

@@ -18,7 +18,7 @@ from conformance.measuring.conditioning import moved_by_rounding
 from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import InitFacts, InitialValue
-from conformance.nouns.finding import Finding
+from conformance.nouns.finding import Drawn, Finding
 from conformance.nouns.probe import Probe
 from conformance.nouns.promises import Float64
 from conformance.space.points import option_pairs
@@ -26,6 +26,8 @@ from refs.reference import ClosedForm, Reference
 from refs.subject import Subject
 
 DRAWS = 32
+QUANTILES = 33
+"""Of a random tensor, for the figure."""
 HALF = ("bfloat16", "float16")
 
 
@@ -110,7 +112,15 @@ def run(trial: Trial) -> Finding:
     comparisons.append(replace(identity, exact=trial.entry.promises.float64 is Float64.EXACT))
     comparisons += _identity_under_dropout(trial)
     facts = InitFacts(tuple(InitialValue(*item) for item in kinds.items()), own, theirs)
-    return conclude(trial.case, comparisons, facts=facts)
+    shown = tuple(Drawn(name, _quantiles(got), _quantiles(want)) for name, (got, want) in drawn.items())
+    return replace(conclude(trial.case, comparisons, facts=facts), drawn=shown)
+
+
+def _quantiles(draws: Tensor) -> tuple[float, ...]:
+    """``QUANTILES`` of them in four digits, from the least to the largest value."""
+    ordered = draws.double().flatten().sort().values
+    places = torch.linspace(0, len(ordered) - 1, QUANTILES, dtype=torch.float64).round().long()
+    return tuple(float(f"{value:.3e}") for value in ordered[places].tolist())
 
 
 def _stored(trial: Trial) -> torch.dtype:

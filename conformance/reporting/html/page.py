@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from conformance.nouns.finding import Case, Finding
-from conformance.reporting.html import figures
+from conformance.reporting.html import figures, lines
 from conformance.reporting.html.dots import Dot, error_against_limit
 from conformance.reporting.html.names import MARKS, WORDS, figure, of_case, of_finding, section_of
 from conformance.reporting.rows import Row
@@ -64,6 +64,8 @@ class Page:
     view: CardView
     costs: Mapping[str, Any]
     questions: Mapping[str, str]
+    learned: Sequence[Mapping[str, Any]] = ()
+    """Rows of ``learning.json`` on this variant."""
 
     @property
     def place(self) -> str:
@@ -119,6 +121,16 @@ class Page:
     def flow(self) -> str:
         """Gradient flow at t=0."""
         return figures.gradient_flow("flow", self.view.flow) if self.view.flow is not None else ""
+
+    @property
+    def starts(self) -> str:
+        """Initial distributions."""
+        return lines.initial_distributions("starts", self.view.drawn)
+
+    @property
+    def curves(self) -> str:
+        """Loss curves, from the committed runs on tiny models."""
+        return lines.loss_curves("curves", self.learned)
 
     @property
     def timed(self) -> list[dict[str, Any]]:

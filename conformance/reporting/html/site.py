@@ -38,16 +38,24 @@ def site(
     *,
     questions: Mapping[str, str],
     costs: Mapping[str, Any],
+    learning: Sequence[Mapping[str, Any]] = (),
     history: Sequence[Revision] = (),
     checkout: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Path from the site's root -> contents. ``questions``: what each check asks.
 
+    ``learning``: the rows of ``learning.json``.
     ``checkout``: the documents and sources to show, as ``documents.read`` gives them.
     ValueError if two pages share a path.
     """
-    # Costs are measured of the first library, under the names of its variants.
-    pages = [Page(run.library, view, costs if run is runs[0] else {}, questions) for run in runs for view in run.shown]
+    # Costs and losses are measured of the first library, under the names of its variants.
+    pages = [
+        Page(run.library, view, costs, questions, [row for row in learning if row["variant"] == view.name])
+        if run is runs[0]
+        else Page(run.library, view, {}, questions)
+        for run in runs
+        for view in run.shown
+    ]
     twice = sorted({page.place for page in pages if sum(other.place == page.place for other in pages) > 1})
     if twice:
         raise ValueError(f"report: got two pages {twice[0]}, want one. Give the libraries names of their own.")
