@@ -20,7 +20,7 @@ from benchmark.prompts import Encoded, batch, encoded
 from benchmark.settings import BARE, Settings, group_id, run_id
 from benchmark.train import Trained, mean_loss, train
 from conformance.planning.names import BadRequest
-from conformance.running.progress import Bar
+from conformance.running.background import Bar
 from learning.own_model import own_model
 from learning.sides import NEEDS_DATA
 

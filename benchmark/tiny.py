@@ -10,7 +10,7 @@ import torch
 from benchmark import arithmetic, provenance
 from benchmark.run import run
 from benchmark.settings import BARE, Settings
-from conformance.running.progress import Bar
+from conformance.running.background import Bar
 from learning.sides import RANK, SMALL
 
 RESULTS = "tiny.tsv"

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from conformance.planning.names import BadRequest
-from conformance.running.progress import Bar
+from conformance.running.background import Bar
 from learning import task
 from learning.measure import Run, generates, moves, prints, reloads, train
 from learning.options import parsed

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.commands.options import Commands, add_entries, add_json, minutes
 from conformance.planning.names import BadRequest, require_variants
-from conformance.running.progress import Bar
+from conformance.running.background import Bar
 
 if TYPE_CHECKING:
     from conformance.planning.plan import Planned

@@ -9,11 +9,11 @@ import pytest
 
 from conformance.nouns.finding import Finding, Outcome
 from conformance.running import evidence
+from conformance.running.background import Bar
 from conformance.running.children import end_with_the_parent
 from conformance.running.environment import environment
 from conformance.running.limits import GIVE_UP_AFTER
 from conformance.running.listen import stream_of
-from conformance.running.progress import Bar
 
 LETTERS = {Outcome.AGREE: ".", Outcome.DIFFER: "D", Outcome.NOT_APPLICABLE: "n", Outcome.ERROR: "E"}
 

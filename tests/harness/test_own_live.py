@@ -95,7 +95,8 @@ def test_a_live_reference_of_ones_own_has_a_lock_beside_the_entry(theirs: Entry,
     assert "no file mine.lock.json" in missing.got
     assert "conformance record lock --entries" in missing.want
     (line,) = write_locks((theirs,), "mine:ENTRY")
-    assert "mine.lock.json" in line
+    assert "mine.lock.json: 4 sources of" in str(line)
+    assert line.data()["sources"] == 4
     assert set(json.loads((tmp_path / "mine.lock.json").read_text())["objects"]) == {
         "their_toy.py::Theirs",
         "their_toy.py::Theirs.__init__",

@@ -12,7 +12,7 @@ import torch
 
 from conformance.cli import main
 from conformance.planning.names import BadRequest
-from conformance.running.progress import Bar
+from conformance.running.background import Bar
 from learning import own_data, probe, probed
 from learning.own_model import own_model
 from learning.probed import Asked

@@ -19,7 +19,7 @@ def test_every_document_has_a_page(pages: dict[str, str], checkout: dict[str, st
     """A guide would be in the repository and not on the site."""
     of_the_disk = {
         path.relative_to(ROOT).as_posix()
-        for folder in (".", "docs", "docs/variants", "reports")
+        for folder in (".", "docs", "docs/variants", "reports", "reports/subjects")
         for path in (ROOT / folder).glob("*.md")
     }
     assert of_the_disk == {name for name in checkout if name.endswith(".md")}
@@ -65,6 +65,14 @@ def test_a_site_without_documents_has_no_link_to_them(pages: dict[str, str]) -> 
     assert "documents/" not in files["index.html"]
     assert not [name for name in files if name.startswith("documents/")]
     assert 'href="documents/index.html"' in pages["index.html"]
+
+
+def test_a_linked_document_outside_the_usual_folders_has_a_page() -> None:
+    """A link to a note beside some code would end the whole site with an error."""
+    files = {documents.MARK: "# Card\n\n[note](../machines/notes.md)\n", "machines/notes.md": "# Note\n"}
+    made = site((), questions={}, costs={}, checkout=files)
+    assert 'href="../machines/notes.html"' in made["documents/docs/reading-a-card.html"]
+    assert 'href="machines/notes.html"' in made["documents/index.html"].replace("../documents/", "")
 
 
 def test_only_a_checkout_has_documents(tmp_path: Path) -> None:

@@ -20,9 +20,12 @@ GROUPS = (
     ("The project", "*.md"),
     ("Variants, for their users", "docs/variants/*.md"),
     ("Cards and reports", "reports/*.md"),
+    ("Other libraries", "reports/subjects/*.md"),
 )
 """Heading of a group, and the files that are in it, as a checkout names them."""
 FOLDERS = {pattern.rpartition("/")[0]: heading for heading, pattern in GROUPS}
+LINKED = "The project"
+"""The group of a document that is in none, and only linked from one."""
 FIRST = ("README.md", "docs/tutorial.md", "docs/your-own-code.md", "docs/reading-a-card.md")
 """What a new reader opens first, in this order; the rest is sorted by name."""
 INDEX = "reports/index.md"
@@ -150,5 +153,5 @@ def _grouped(documents: Iterable[Document]) -> list[tuple[str, list[Document]]]:
     made: dict[str, list[Document]] = {heading: [] for heading, _ in GROUPS}
     for document in documents:
         folder = "docs" if document.source == "README.md" else document.source.rpartition("/")[0]
-        made[FOLDERS[folder]].append(document)
+        made[FOLDERS.get(folder, LINKED)].append(document)
     return [(heading, members) for heading, members in made.items() if members]
