@@ -143,6 +143,9 @@ def test_explain_tells_a_case_in_full(
     assert "squared" not in text
     (here / "reports" / "proof.json").unlink()
     assert main(["explain", CASE, "--entries", BOTH]) == 0
+    assert "forward detected" in capsys.readouterr().out  # on record in the suite's own checkout
+    monkeypatch.setattr("conformance.nouns.entry.ROOT", here)
+    assert main(["explain", CASE, "--entries", BOTH]) == 0
     assert "No reports/proof.json in this folder, so seeded faults cannot be listed." in capsys.readouterr().out
     assert main(["explain", CASE, "--entries", BOTH, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

@@ -90,8 +90,8 @@ def test_the_same_run_gives_the_same_bytes(
 
 
 def test_no_page_carries_a_time(pages: dict[str, str]) -> None:
-    """Two runs on one day and the next would differ."""
-    for name, text in pages.items():
+    """Two runs on one day and the next would differ. What a committed document says, it says every day."""
+    for name, text in ((n, t) for n, t in pages.items() if not n.startswith("documents/")):
         assert not re.search(r"\b(19|20)\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b|\b0x[0-9a-f]{6,}", text), name
 
 
