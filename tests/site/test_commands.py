@@ -141,16 +141,16 @@ def test_explain_tells_a_case_in_full(
     ):
         assert told in text, told
     assert "squared" not in text
+    assert main(["explain", CASE, "--entries", BOTH, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["limit"] == finding.limit
+    assert data["seeded_faults"] == {"detected": 1, "some": ["g is added (shifted)"]}
     (here / "reports" / "proof.json").unlink()
     assert main(["explain", CASE, "--entries", BOTH]) == 0
     assert "forward detected" in capsys.readouterr().out  # on record in the suite's own checkout
     monkeypatch.setattr("conformance.nouns.entry.ROOT", here)
     assert main(["explain", CASE, "--entries", BOTH]) == 0
     assert "No reports/proof.json in this folder, so seeded faults cannot be listed." in capsys.readouterr().out
-    assert main(["explain", CASE, "--entries", BOTH, "--json"]) == 0
-    data = json.loads(capsys.readouterr().out)
-    assert data["limit"] == finding.limit
-    assert data["seeded_faults"] == {"detected": 1, "some": ["g is added (shifted)"]}
     assert main(["explain", CASE, "--entries", BOTH, "--code"]) == 0
     code = capsys.readouterr().out
     assert code.rstrip() in data["code"]
