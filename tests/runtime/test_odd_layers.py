@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.runtime.models import NAMES, Mlp, Quantised, move, qwen3, small_config, snapshot
-from variants import HRAConfig, LoRAConfig, Targets, attach, detach
+from variants import HRAConfig, LoRAConfig, Targets, attach, detach, load, save
 from variants.runtime.adapter import Adapter
+from variants.runtime.errors import AdapterError
 from variants.runtime.spec import TensorSpec
 
 X = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
@@ -67,6 +69,23 @@ def test_shared_and_tied() -> None:
     detach(model)
     assert snapshot(model) == before
     assert model[2].weight is layer.weight is model[1].weight
+
+
+@pytest.mark.parametrize(("name", "takes_a_part"), [("antipasto", True), ("pissa", True), ("lora", False)])
+def test_load_onto_a_weight_that_is_tied(name: str, takes_a_part: bool, tmp_path: Path) -> None:
+    """Otherwise a load would take a part out of a weight that another module reads, or refuse what touches none."""
+    model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
+    attach(model, small_config(name, Targets(include=("0",))))
+    save(model, tmp_path / "adapter.safetensors")
+    detach(model)
+    model[1].weight = model[0].weight
+    before = snapshot(model)
+    if not takes_a_part:
+        assert list(load(model, tmp_path / "adapter.safetensors").layers) == ["0"]
+        return
+    with pytest.raises(AdapterError, match=r"tied|shared|same"):
+        load(model, tmp_path / "adapter.safetensors")
+    assert snapshot(model) == before
 
 
 def test_tied_output_head() -> None:
