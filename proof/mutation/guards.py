@@ -26,6 +26,7 @@ GUARDS: tuple[Guard, ...] = (
             f"{_RUNTIME}/test_kept_modules.py",
             f"{_RUNTIME}/test_reads.py",
             f"{_RUNTIME}/test_checkpoint.py",
+            f"{_RUNTIME}/quantised/test_held.py",
         ),
         ("lora", "antipasto"),
         ("detach", "coexistence", "params", "space"),
