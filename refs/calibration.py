@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -76,6 +77,20 @@ def rounded_to(dtype: torch.dtype) -> Iterator[None]:
 
 def batches(kind: str, d_in: int, dtype: torch.dtype) -> tuple[Batch, ...]:
     """The batches called ``kind`` for a layer of ``d_in`` inputs. KeyError for an unknown name."""
+    made = []
+    for rows, kept in _numbers(kind, d_in, _nudge):
+        x = torch.tensor(rows).to(_rounded or dtype).to(dtype)[None]
+        if kept is None:
+            made.append(Batch(x))
+            continue
+        mask = torch.tensor(kept)[None].to(torch.int64)
+        made.append(Batch(torch.where(mask[..., None] != 0, x, torch.full_like(x, 9.0)), mask))
+    return tuple(made)
+
+
+@lru_cache(maxsize=64)
+def _numbers(kind: str, d_in: int, by: float) -> tuple[tuple[np.ndarray, np.ndarray | None], ...]:
+    """Rows and mask of each batch, which are made anew for each of hundreds of layers otherwise."""
     rng = np.random.default_rng([7, d_in])
     spectrum, mean = _shape(kind, d_in)
     basis = np.linalg.qr(rng.standard_normal((d_in, d_in)))[0] if kind != "outliers" else np.eye(d_in)
@@ -86,14 +101,8 @@ def batches(kind: str, d_in: int, dtype: torch.dtype) -> tuple[Batch, ...]:
         rows = (rng.standard_normal((size, d_in)) * along) @ basis + mean_row
         if kind == "spikes":
             rows[::8] += 60.0 * rng.standard_normal((len(rows[::8]), 1)) @ basis[:1]
-        rows *= 1 + _nudge * np.sign(np.sin(2.399963 * np.arange(rows.size).reshape(rows.shape)))
-        x = torch.from_numpy(rows).to(_rounded or dtype).to(dtype)[None]
-        if kind == "masked":
-            mask = torch.from_numpy(rng.random(size) < 0.75)[None].to(torch.int64)
-            x = torch.where(mask[..., None] != 0, x, torch.full_like(x, 9.0))
-            made.append(Batch(x, mask))
-        else:
-            made.append(Batch(x))
+        rows *= 1 + by * np.sign(np.sin(2.399963 * np.arange(rows.size).reshape(rows.shape)))
+        made.append((rows, rng.random(size) < 0.75 if kind == "masked" else None))
     return tuple(made)
 
 

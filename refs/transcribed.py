@@ -80,7 +80,7 @@ def build_transcribed(
     inputs, mask = (None, None) if kind is None else whole(kind, layer.in_features, layer.weight.dtype)
     inputs = None if inputs is None else inputs.to(wide)
     W = layer.weight.detach().to(wide)
-    start = dict(transcription.initial(W, config, inputs, mask)) if transcription.initial is not None else {}
+    start = _started(transcription, config, W, inputs, mask)
     residual = start.pop(RESIDUAL[0], None)
     if residual is not None:
         decomposed = dtype if stored else torch.float32
@@ -93,6 +93,27 @@ def build_transcribed(
         parameter.requires_grad_(False)
     read = views or {}
     return Subject(host, layer, {(names or {}).get(name, name): (name, read.get(name, AS_IS)) for name in values})
+
+
+_made: dict[tuple[Any, ...], tuple[Transcription, dict[str, Tensor]]] = {}
+KEPT = 64
+"""How many starts are kept: a layer is built several times for one case, and its start follows from the same numbers."""
+
+
+def _started(
+    transcription: Transcription, config: Any, W: Tensor, inputs: Tensor | None, mask: Tensor | None
+) -> dict[str, Tensor]:
+    """The start that the weight and the inputs determine; what is drawn is no part of it."""
+    if transcription.initial is None:
+        return {}
+    given = [None if t is None else (t.dtype, tuple(t.shape), t.numpy().tobytes()) for t in (W, inputs, mask)]
+    key = (id(transcription), repr(config), *given)
+    if key not in _made:
+        if len(_made) >= KEPT:
+            del _made[next(iter(_made))]
+        # The transcription is held, so that nothing else gets its id.
+        _made[key] = transcription, dict(transcription.initial(W, config, inputs, mask))
+    return {name: value.clone() for name, value in _made[key][1].items()}
 
 
 def _replace_weight(
