@@ -97,7 +97,7 @@ def build_transcribed(
 
 _made: dict[tuple[Any, ...], tuple[Transcription, dict[str, Tensor]]] = {}
 KEPT = 64
-"""How many starts are kept: a layer is built several times for one case, and its start follows from the same numbers."""
+"""How many starts are kept: a layer is built several times for a case, and its start follows from the same numbers."""
 
 
 def _started(
