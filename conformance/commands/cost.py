@@ -9,6 +9,7 @@ from conformance.commands.options import PLOTS, WORK, Commands, add_entries, req
 from conformance.planning.names import require_variants
 
 PARTS = ("layers", "models")
+"""What is measured if nothing is said; the first has ``decoding`` in it."""
 
 
 def add_to(commands: Commands) -> None:
@@ -16,7 +17,7 @@ def add_to(commands: Commands) -> None:
     parser = commands.add_parser("cost", help="measure what the variants cost beside the bare layer and beside peft")
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help="all if none is named")
     parser.add_argument("--quick", action="store_true", help="the counts, two points of time, and a tiny model")
-    parser.add_argument("--part", choices=PARTS, help="measure this alone, and keep the other (default: both)")
+    parser.add_argument("--part", choices=(*PARTS, "decoding"), help="measure this alone, and keep the rest")
     parser.add_argument(
         "--out", type=Path, help="where cost.md goes (default reports/; if quick or of some, .conformance/reports)"
     )

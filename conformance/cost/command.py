@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from conformance.cost.measure import Costs
 
 
-LAYERS, MODELS = PARTS = ("layers", "models")
+LAYERS, MODELS, DECODING = "layers", "models", "decoding"
+PARTS = (LAYERS, MODELS)
 QUIET = {"KINETO_LOG_LEVEL": "5"}
 """torch's profiler reports every start and stop otherwise. It reads this when torch is imported."""
 
@@ -41,6 +42,9 @@ def write_costs(
         models = costs.models
         costs = measure.measure(contenders(chosen), rotations(chosen), quick=quick, say=_say)
         costs = replace(costs, models=models)
+    if DECODING in parts:
+        rows = measure.measure_decoding(contenders(chosen), _say)
+        costs = replace(costs, decoded=rows, decoded_on=measure.machine())
     if MODELS in parts:
         new = measure.measure_models(contenders(chosen), (TINY,) if quick else SHAPES, _say)
         costs = stored.updated(costs, new, [entry.name for entry in everybody])

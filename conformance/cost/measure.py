@@ -102,7 +102,7 @@ class Models:
 @dataclass(frozen=True)
 class Costs:
     """All that was measured. ``growth``: counts along an axis; a part that was not asked for is empty. ``machine``: of
-    the layers' times.
+    the layers' times. ``decoded_on``: that of decoding, where it was measured anew alone.
     """
 
     counted: tuple[Counted, ...]
@@ -116,6 +116,7 @@ class Costs:
     started: tuple[Started, ...]
     spectra: tuple[Directions, ...]
     models: Models | None = None
+    decoded_on: Machine | None = None
 
     @classmethod
     def none(cls) -> Costs:
@@ -137,11 +138,16 @@ def measure(chosen: Sequence[Contender], rotated: Sequence[Contender], *, quick:
         machine=machine(),
         timed=_timed(chosen, every, say),
         rotation_timed=_timed(rotated, points.QUICK, say),
-        decoded=() if quick else _timed(chosen, (points.DECODED,), say, decode=True),
+        decoded=() if quick else measure_decoding(chosen, say),
         overhead=() if quick else _timed(chosen, (points.TINY,), say, of=above),
         started=() if quick else tuple(_started(chosen, say)),
         spectra=() if quick else tuple(_spectra(chosen, say)),
     )
+
+
+def measure_decoding(chosen: Sequence[Contender], say: Say) -> tuple[Timed, ...]:
+    """One token in inference mode."""
+    return _timed(chosen, (points.DECODED,), say, decode=True)
 
 
 def measure_models(chosen: Sequence[Contender], shapes: Sequence[Shape], say: Say) -> Models:

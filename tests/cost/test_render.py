@@ -263,6 +263,19 @@ def test_a_part_keeps_the_other(here: Path) -> None:
     assert again == both
 
 
+def test_decoding_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fast path would be measured, and its table be of the code before it, or not say which."""
+    assert cli.main(["cost"]) == 0
+    before = stored.loaded((here / "reports/cost.json").read_text(encoding="utf-8"))
+    rows = times(DECODED)[1:]
+    monkeypatch.setattr(measure, "measure_decoding", lambda *a, **k: rows)
+    monkeypatch.setattr(measure, "machine", lambda: replace(HERE, commit="later"))
+    assert cli.main(["cost", "--part", "decoding", "--out", "reports"]) == 0
+    found = stored.loaded((here / "reports/cost.json").read_text(encoding="utf-8"))
+    assert found == replace(before, decoded=rows, decoded_on=replace(HERE, commit="later"))
+    assert "Measured anew at later on 2 CPUs" in (here / "reports/cost.md").read_text(encoding="utf-8")
+
+
 def test_models_without_layers(here: Path) -> None:
     """Whoever wants the one would have to wait for the other."""
     assert cli.main(["cost", "--part", "models", "--out", "elsewhere"]) == 0
