@@ -20,7 +20,7 @@ from variants.runtime.layers.packing import hold, release
 from variants.runtime.layers.report import survey
 from variants.runtime.layers.stacks import Stack, module_at
 from variants.runtime.layers.state_dicts import unwatch, watch
-from variants.runtime.layers.wrapped import refuse_wrapped
+from variants.runtime.layers.wrapped import forget_compiled, refuse_wrapped
 from variants.runtime.merge import merge, restore, unmerge
 from variants.runtime.refuse import find_free_targets, refuse_other_config, refuse_tied
 from variants.runtime.state import CHILD, STATE, Attachment, ModelState, attachments, chosen, require_adapter, weight_of
@@ -156,6 +156,7 @@ def place(
     attachment.survey = survey(model, adapters, stacked)
     state.attachments[name] = attachment
     model.__dict__[STATE] = state
+    forget_compiled(model)
     return attachment
 
 

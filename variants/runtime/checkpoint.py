@@ -42,6 +42,7 @@ def save(model: nn.Module, path: str | os.PathLike[str], name: str | None = None
     """
     attachment = chosen(model, name, where="save")
     path = _path(path, "save")
+    _require_there(model, attachment, f"save {path}")
     tensors = {key: t.detach() for key, t in attachment.tensors().items()}
     if absent := [key for key, t in tensors.items() if t.is_meta]:
         fix = "Save before the model goes to the meta device."
@@ -266,6 +267,18 @@ def _require_specified(
 def _require_same(got: set[str], want: set[str], what: str, where: str) -> None:
     if told := differences(got, want):
         raise AdapterError(got=f"{what}: {told}", where=where, fix=FIX)
+
+
+def _require_there(model: nn.Module, attachment: Attachment, where: str) -> None:
+    """An adapter whose layer has been replaced (``resize_token_embeddings`` does so to a head) is not at work."""
+    there = {id(module) for module in model.modules()}
+    if lost := [target for target, adapter in attachment.layers.items() if id(adapter) not in there]:
+        raise AdapterError(
+            got=f"a model without the adapter at {lost[0]}: another layer has taken its place",
+            want="the model it was attached to",
+            where=where,
+            fix="Change the model's layers first (resize_token_embeddings, say), and attach then.",
+        )
 
 
 def _path(path: Any, where: str) -> Path:

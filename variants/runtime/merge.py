@@ -12,7 +12,7 @@ from variants.runtime.layers.packing import is_repacked
 from variants.runtime.layers.requantise import Stored, layer_dtype, put_back, requantised, stored
 from variants.runtime.layers.sharded import refuse_sharded
 from variants.runtime.layers.stacks import Stack
-from variants.runtime.layers.wrapped import refuse_wrapped
+from variants.runtime.layers.wrapped import forget_compiled, refuse_wrapped
 from variants.runtime.refuse import refuse_tied
 from variants.runtime.state import CHILD, Attachment, chosen, weight_of
 
@@ -90,6 +90,7 @@ def take_out(model: nn.Module, attachment: Attachment) -> None:
     for target in merged:
         attachment.layers[target].unhook()
         attachment.layers[target].hook(layers[target])
+    forget_compiled(model)
 
 
 def restore(model: nn.Module, attachment: Attachment) -> None:
