@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from models.life import Life, answer
@@ -17,6 +17,7 @@ Cells = dict[tuple[str, str, str], str]
 """Model, variant, step -> ``works``, ``-``, ``refuses: why``, ``peft refuses: why`` or ``fails: why``."""
 
 COLUMNS = (*STEPS, *WAYS)
+NOT_RUN = "not run"
 KNOWN = {
     "incompatible with Mamba-based models": "https://github.com/huggingface/peft/pull/2562",
 }
@@ -51,38 +52,46 @@ written, and peft has a rule against this model. *Fails* is a fault. Numbers poi
 """
 
 
-def run(kinds: Iterable[Kind] = KINDS, variants: Iterable[str] = NAMES) -> Cells:
-    """Do every step with every variant on every model."""
+def run(kinds: Iterable[Kind] = KINDS, variants: Iterable[str] = NAMES, each: Callable[[Cells], object] = len) -> Cells:
+    """Do every step with every variant on every model. ``each`` gets what is there after each model."""
     cells: Cells = {}
-    for kind in kinds:
-        base = kind.made()
-        with tempfile.TemporaryDirectory() as folder:
-            lives = {variant: Life(kind, base, variant, Path(folder) / variant) for variant in variants}
-            for variant, life in lives.items():
+    lives = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in kinds:
+            base = kind.made()
+            for variant in variants:
+                life = Life(kind, base, variant, Path(folder) / f"{kind.name}-{variant}")
                 life.folder.mkdir()
                 cells |= {(kind.name, variant, step): answer(call, life) for step, call in STEPS.items()}
-            cells |= {(kind.name, *key): text for key, text in answers(kind, lives, Path(folder)).items()}
-    return cells
+                lives.append(life)
+            each(cells)
+        return cells | answers(lives, Path(folder))
 
 
 def render(cells: Cells) -> str:
-    """The page; the same cells give the same text."""
+    """The page; the same cells give the same text. It says which cells are not there."""
+    missing = [key for key in _all() if key not in cells]
     parts, reasons = [HEAD], dict[str, int]()
+    if missing:
+        parts.append(f"**{len(missing)} of {len(_all())} cells have not been run yet**: `{NOT_RUN}`.\n")
     for kind in KINDS:
         here = {key[1:]: value for key, value in cells.items() if key[0] == kind.name}
-        if here:
-            parts.append(_section(kind.name, here, reasons))
+        parts.append(_section(kind.name, here, reasons))
     if reasons:
         parts += ["## Reasons", "", *(f"{number}. {_reason(why)}" for why, number in reasons.items()), ""]
     return "\n".join(parts)
 
 
+def _all() -> list[tuple[str, str, str]]:
+    return [(kind.name, name, column) for kind in KINDS for name in NAMES for column in COLUMNS]
+
+
 def _section(model: str, here: dict[tuple[str, str], str], reasons: dict[str, int]) -> str:
     rows = []
-    for variant in (name for name in NAMES if (name, COLUMNS[0]) in here):
+    for variant in NAMES:
         texts = []
         for step in COLUMNS:
-            kind, _, why = here[variant, step].partition(": ")
+            kind, _, why = here.get((variant, step), NOT_RUN).partition(": ")
             texts.append(f"{kind} ({reasons.setdefault(why, len(reasons) + 1)})" if why else kind)
         rows.append(f"| {variant} | " + " | ".join(texts) + " |")
     lines = [f"## {model}", "", "| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|", *rows, ""]

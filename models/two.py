@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,21 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models.life import Life, answer, equal, near, require
-from models.zoo import KINDS, Kind
+from models.zoo import KINDS
 from variants import load, save
 
 WORLD, LIMIT = 2, 120
-"""Processes, and seconds that they have for one model."""
+"""Processes, and seconds that they have for one variant on one model."""
 
 
 def loading(life: Life, rank: int) -> None:
     """In this process: the outputs that the process had which trained the adapter, every bit."""
     model = _loaded(life)
-    equal(life.out(model), torch.load(_outputs(life)), "a loaded adapter computes something else in a new process")
+    equal(
+        life.out(model),
+        torch.load(_outputs(life, life.folder)),
+        "a loaded adapter computes something else in a new process",
+    )
 
 
 def ddp(life: Life, rank: int) -> None:
@@ -53,7 +57,7 @@ def fsdp(life: Life, rank: int) -> None:
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.mul_(0.5)
-    path = life.folder.with_suffix(".gathered")
+    path = life.folder / f"{life.kind.name}-{life.variant}.gathered"
     save(model, path)
     dist.barrier()
     fresh = copy.deepcopy(life.base)
@@ -64,63 +68,66 @@ def fsdp(life: Life, rank: int) -> None:
         equal(got[key], tensor, f"{key} comes back from the file with other numbers")
 
 
-ALONE: dict[str, Callable[[Life, int], None]] = {"new process": loading}
-TOGETHER: dict[str, Callable[[Life, int], None]] = {"DDP": ddp, "FSDP2": fsdp}
-WAYS = (*ALONE, *TOGETHER)
+WAYS: dict[str, Callable[[Life, int], None]] = {"new process": loading, "DDP": ddp, "FSDP2": fsdp}
+ALONE = ("new process",)
+"""What one process does; they take turns."""
 
 
-def answers(kind: Kind, lives: Mapping[str, Life], folder: Path, limit: float = LIMIT) -> dict[tuple[str, str], str]:
-    """By variant and way: a cell. What cannot even be saved here has that answer in every cell.
+def answers(lives: Sequence[Life], folder: Path, limit: float = LIMIT) -> dict[tuple[str, str, str], str]:
+    """By model, variant and way: a cell. What cannot even be saved here has that answer in every cell.
 
-    ``folder`` is what the folders of the lives are in.
+    Two processes do them all. ``folder``: what is on disk between them; ``limit``: seconds for each life.
     """
-    cells: dict[tuple[str, str], str] = {}
-    for variant, life in lives.items():
-        if (text := answer(_write, life)) != "works":
-            cells |= dict.fromkeys([(variant, way) for way in WAYS], text)
-    names = [name for name in lives if (name, WAYS[0]) not in cells]
+    cells: dict[tuple[str, str, str], str] = {}
+    for life in lives:
+        if (text := answer(_write, life, folder)) != "works":
+            cells |= {(life.kind.name, life.variant, way): text for way in WAYS}
+    refused = {key[:2] for key in cells}
+    names = [(life.kind.name, life.variant) for life in lives if (life.kind.name, life.variant) not in refused]
     if names:
         context: Any = mp.start_processes(  # type: ignore[no-untyped-call]
-            _worker, args=(kind.name, names, str(folder)), nprocs=WORLD, join=False, start_method="spawn"
+            _worker, args=(names, str(folder)), nprocs=WORLD, join=False, start_method="spawn"
         )
         try:
-            ended = context.join(timeout=limit)
+            ended = context.join(timeout=limit * len(names))
         except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
             print(error, file=sys.stderr)
             ended = True
         if not ended:
             for process in context.processes:
                 process.kill()
-        found: dict[str, str] = {}
+        found: dict[tuple[str, str, str], str] = {}
         for rank in range(WORLD):
             part = folder / f"{rank}.json"
-            for key, text in (json.loads(part.read_text()) if part.exists() else {}).items():
-                if found.get(key, "works") == "works":
-                    found[key] = text
+            for kind, name, way, text in json.loads(part.read_text()) if part.exists() else []:
+                if found.get((kind, name, way), "works") == "works":
+                    found[kind, name, way] = text
         missing = "fails: no answer from the processes"
-        cells |= {(name, way): found.get(f"{name}/{way}", missing) for name in names for way in WAYS}
+        cells |= {(*name, way): found.get((*name, way), missing) for name in names for way in WAYS}
     return cells
 
 
-def _write(life: Life) -> None:
-    save(life.trained(), _file(life))
-    torch.save(life.logits, _outputs(life))
+def _write(life: Life, folder: Path) -> None:
+    save(life.trained(), _file(life, folder))
+    torch.save(life.logits, _outputs(life, folder))
 
 
-def _worker(rank: int, kind_name: str, names: Sequence[str], folder: str) -> None:
+def _worker(rank: int, names: Sequence[tuple[str, str]], folder: str) -> None:
     quiet()
-    kind = next(each for each in KINDS if each.name == kind_name)
-    base = kind.made()
-    lives = {name: Life(kind, base, name, Path(folder) / name) for name in names}
-    cells: dict[str, str] = {}
-    for number, (name, life) in enumerate(lives.items()):
-        if number % WORLD == rank:
-            cells |= {f"{name}/{way}": answer(call, life, rank) for way, call in ALONE.items()}
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(WORLD)}
+    cells: list[tuple[str, str, str, str]] = []
     meet = f"file://{folder}/meet"
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(WORLD)}
     dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=WORLD, timeout=timedelta(seconds=LIMIT))
-    for name, life in lives.items():
-        cells |= {f"{name}/{way}": answer(call, life, rank) for way, call in TOGETHER.items()}
+    kind, base = KINDS[0], torch.nn.Module()
+    for number, (model, variant) in enumerate(names):
+        if not number or kind.name != model:
+            kind = next(each for each in KINDS if each.name == model)
+            base = kind.made()
+        life = Life(kind, base, variant, Path(folder))
+        for way, call in WAYS.items():
+            if way in ALONE and number % WORLD != rank:
+                continue
+            cells.append((model, variant, way, answer(call, life, rank)))
         (Path(folder) / f"{rank}.json").write_text(json.dumps(cells))
     dist.destroy_process_group()
 
@@ -150,7 +157,7 @@ def _half(life: Life, rank: int, model: nn.Module, called: nn.Module) -> None:
 
 def _loaded(life: Life) -> nn.Module:
     model = copy.deepcopy(life.base)
-    load(model, _file(life))
+    load(model, _file(life, life.folder))
     return model.eval()
 
 
@@ -166,9 +173,9 @@ def _whole(tensor: Any) -> Tensor:
     return whole.detach()
 
 
-def _file(life: Life) -> Path:
-    return life.folder.with_suffix(".safetensors")
+def _file(life: Life, folder: Path) -> Path:
+    return folder / f"{life.kind.name}-{life.variant}.safetensors"
 
 
-def _outputs(life: Life) -> Path:
-    return life.folder.with_suffix(".pt")
+def _outputs(life: Life, folder: Path) -> Path:
+    return folder / f"{life.kind.name}-{life.variant}.pt"

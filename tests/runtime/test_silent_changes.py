@@ -35,7 +35,7 @@ def apart(got: Tensor, want: Tensor) -> float:
     return float((got - want).abs().max() / want.abs().max())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["lora", "ia3", "hra", "pissa"])
 def test_compiled_code_sees_merge_and_unmerge(name: str) -> None:
     """A model compiled once would compute the base after merge and unmerge: torch does not look for new hooks."""
     model = llama().eval()
