@@ -104,7 +104,7 @@ def _subtract(subject: Subject) -> None:
     with torch.no_grad():
         subject.base.weight.copy_(subject.base.weight - update)
     attachment.merged.clear()
-    adapter.merged = False
+    adapter.hook(subject.base)
 
 
 living(LoRAMergesTwice, merge=_merge_again)
