@@ -25,7 +25,7 @@ HEAD = """# Other libraries
 
 One row per method of a library, audited in an environment of its own (`subjects/`). A cell is the state of a section of
 the card, as in [the index](../index.md); *stricter* and *float64 only* are explained in
-[Reading a card](../../docs/reading-a-card.md). The order is that of the alphabet.
+[Reading a card](../../docs/reading-a-card.md). In alphabetical order.
 """
 TAIL = """
 ## What can be reproduced without this project

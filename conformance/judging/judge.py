@@ -215,12 +215,12 @@ def _label(
     if unproven:
         return Label.UNPROVEN, f"{_count(len(unproven), 'thing')} missing; first: {unproven[0][0]}: {unproven[0][1]}."
     partial = {(d.what, d.why, d.link) for d, where in seen.items() if where and d.by_default and not d.scope}
-    if minor:
-        kinds = ", ".join(f"{sum(d.finding.kind is k for d in minor)} {k}" for k in Kind if _has(minor, k))
-        return Label.PARTIAL, f"Of {len(cases)} planned cases: {kinds}."
     agree = sum(_proves(finding) for finding in findings.values())
     silent = sum(finding.outcome is Outcome.NOT_APPLICABLE for finding in findings.values())
     clauses = [f"{agree} of {len(cases)} planned cases agree"]
+    for kind in Kind:
+        if n := sum(d.finding.kind is kind for d in minor):
+            clauses.append(f"in {n} it {'is ' if kind is Kind.STRICTER else ''}{kind}")
     if differ := len({case for where in seen.values() for case in where}):
         clauses.append(f"in {differ} it differs as declared")
     if faults:
@@ -230,11 +230,7 @@ def _label(
     counts = "; ".join(clauses) + "."
     if partial:
         return Label.PARTIAL, f"{_count(len(partial), 'declared deviation')} under the default settings. {counts}"
-    return Label.CORRECT, counts
-
-
-def _has(decided: list[Decided], kind: Kind) -> bool:
-    return any(d.finding.kind is kind for d in decided)
+    return Label.PARTIAL if minor else Label.CORRECT, counts
 
 
 def _count(n: int, noun: str) -> str:
