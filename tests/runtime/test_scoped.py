@@ -181,7 +181,7 @@ def test_two_adapters() -> None:
 def test_no_adapter_or_another_name_is_refused() -> None:
     """The block would seem to have merged something."""
     model = Mlp().eval()
-    with refused(model, "none attached"), merged(model):
+    with refused(model, "this model has no adapter"), merged(model):
         raise AssertionError
     attach(model, LoRAConfig(r=2, targets=UP))
     with refused(model, "'other'.*lora"), merged(model, "other"):
