@@ -134,11 +134,18 @@ class ClosedForm:
     options: Options = ()
     covers: Callable[[Settings], bool] = _everything
     draw: Callable[[np.random.Generator, Array, Settings], Mapping[str, Array]] | None = None
-    """``(generator, W, settings)`` -> initial tensors, where some of them are random: as the method says, in NumPy."""
+    """``(generator, W, settings)`` -> initial tensors as the method says: random, constant, or from the weight.
+
+    With ``W_res`` among them for a method that leaves a residual.
+    """
+    tells: Callable[[Settings], bool] = _everything
+    """The settings under which ``draw`` or ``start`` knows how the tensors start."""
     pullback: Pullback | None = None
     """The gradients of the tensors that train; None where nobody worked them out."""
     start: Callable[[Array, Settings], Mapping[str, Array]] | None = None
-    """``(W, settings)`` -> initial tensors, where they follow from the weight or from calibration inputs alone."""
+    """``(W, settings)`` -> initial tensors that follow from calibration inputs."""
+    starts: Starts | None = None
+    """As of a live reference, for a method whose layers see one input."""
     frozen: tuple[str, ...] = ()
     """The tensors of ``draw`` that do not train. Asked where a method has no layer that tells."""
 

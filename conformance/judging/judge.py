@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from conformance.nouns.finding import Case, Compared, Fault, Finding, Kind, Outcome
+from conformance.nouns.finding import SECOND, Case, Compared, Fault, Finding, Kind, Outcome
 from conformance.nouns.verdict import Decided, Deviation, Label, Verdict
 
 LOCK = "references"
@@ -141,9 +141,9 @@ def _without_a_witness(
     """The differences that are the variant's, and those of which nothing can be said.
 
     A closed form cannot be asked where dropout draws, or where the reference divides 0 by 0. Where it found a reference
-    wrong about exactly these quantities elsewhere in the same check, a difference from that reference is no evidence
-    against the variant there, and none for it: the case proves nothing. Where some closed form differs from the variant
-    in that check, the difference is the variant's.
+    wrong about exactly these quantities elsewhere in the same check (for a gradient penalty: about any gradient), a
+    difference from that reference is no evidence against the variant there, and none for it: the case proves nothing.
+    Where some closed form differs from the variant in that check, the difference is the variant's.
     """
     asked = {(case.check, case.probe) for case in cases if case.reference in witnesses}
     blamed = {d.case.check for d in buggy if d.case.reference in witnesses}
@@ -156,9 +156,16 @@ def _without_a_witness(
         for d in buggy
         if (d.case.check, d.case.probe) not in asked
         and d.case.check not in blamed
-        and _quantities(d.finding) <= wrong.get((d.case.reference, d.case.check), set())
+        and _follows(d.finding, wrong.get((d.case.reference, d.case.check), set()))
     ]
     return [d for d in buggy if d not in undecided], undecided
+
+
+def _follows(finding: Finding, wrong: set[tuple[str, str]]) -> bool:
+    """Whether all that differs is wrong in the reference elsewhere, or made of a gradient that is."""
+    gradients = any(name.startswith("gradient of") for name, _ in wrong)
+    seconds = {(t.name, "") for t in finding.differing if gradients and t.aspect == SECOND}
+    return _quantities(finding) - seconds <= wrong
 
 
 def _quantities(finding: Finding) -> set[tuple[str, str]]:

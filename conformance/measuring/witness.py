@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from conformance.measuring.conditioning import signs
 from conformance.measuring.trial import RESIDUAL, Run, Trial
 from refs.reference import ClosedForm
 from refs.subject import Subject
@@ -24,6 +25,25 @@ def start(trial: Trial) -> Subject:
     if trial.probe.state == "t0" or other is None:
         return trial.subject()
     return replace(trial, reference=other).reference_subject()
+
+
+def own_start(trial: Trial, form: ClosedForm, seed: int = 0, *, nudge: float = 0.0) -> dict[str, Tensor] | None:
+    """The tensors as the closed form says that they start, in float64; None where it does not say.
+
+    ``nudge`` moves every number of the weight by that share.
+    """
+    settings = trial.probe.settings
+    if not form.tells(settings):
+        return None
+    weight = trial.layer("float64").weight.detach()
+    W = (weight * (1 + nudge * signs(weight))).numpy()
+    if form.draw is not None:
+        started = form.draw(np.random.default_rng([trial.probe.seed, 7, seed]), W, settings)
+    elif form.start is not None:
+        started = form.start(W, settings)
+    else:
+        return None
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in started.items()}
 
 
 def passes(trial: Trial, form: ClosedForm, values: Mapping[str, Tensor], *, x: Tensor, cotangent: Tensor) -> Run:

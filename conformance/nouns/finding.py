@@ -89,6 +89,8 @@ class Drawn:
     reference: tuple[float, ...]
 
 
+SECOND = "through the gradients"
+"""The aspect of a gradient of something that is made of gradients, as in a gradient penalty."""
 RAISED = Compared("raised an error")
 """What differs where the subject raised and a value was expected."""
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
+from conformance.judging.judge import UNDECIDED
 from conformance.nouns.finding import Case, Fault, Finding, Kind, Outcome
 from conformance.nouns.verdict import Verdict
 
@@ -19,6 +20,7 @@ class State(StrEnum):
     STRICTER = "the variant is stricter than the reference"
     MISSING = "no result arrived"
     ERROR = "the measurement failed"
+    UNDECIDED = "the reference is wrong about this elsewhere and no closed form can be asked, so nothing is proven"
     EMPTY = "nothing was compared"
     DECLARED = "the variant differs as declared"
     WITNESSED = "the reference is wrong (the closed form agrees with the variant)"
@@ -31,6 +33,7 @@ SECTION_WORDS: tuple[tuple[State, str], ...] = (
     (State.DIFFERS, "DIFFERS"),
     (State.MISSING, "missing"),
     (State.ERROR, "missing"),
+    (State.UNDECIDED, "missing"),
     (State.EMPTY, "missing"),
     (State.FLOAT64, "float64 only"),
     (State.STRICTER, "stricter"),
@@ -59,6 +62,8 @@ def state_of(case: Case, finding: Finding | None, verdict: Verdict) -> State:
         if finding.at_fault:
             return State.FAULTY
         return State.ILL_CONDITIONED if finding.fault is Fault.REFERENCE else State.WITNESSED
+    if (case.id, UNDECIDED) in verdict.unproven:
+        return State.UNDECIDED
     if any(case == decided.case for decided in verdict.minor):
         return State.FLOAT64 if finding.kind is Kind.FLOAT64 else State.STRICTER
     return State.DIFFERS

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import nn
 
-from refs.calibration import batches
+from refs.calibration import batches, pooled
 from refs.live import build_peft
 from refs.methods import antipasto
 from refs.reference import Array, Author, ClosedForm, Live, Method, Transcribed
@@ -66,6 +67,17 @@ def _build_peft(layer: nn.Linear, settings: Settings) -> Subject:
     return build_peft(layer, config, {"P": ("lora_A.default.weight", AS_IS)}, settings)
 
 
+def _start(W: Array, settings: Settings) -> dict[str, Array]:
+    """W C^(1/2) = U diag(S) V by eigenvalues of the raw second moment of the inputs, raised by eps; P = V C^(-1/2)."""
+    rows = pooled(settings.option("calibration", "rows"), W.shape[1], torch.float32).double().numpy()
+    values, E = np.linalg.eigh(rows.T @ rows / len(rows))
+    root = np.sqrt(np.maximum(values, 0) + settings.option("cov_eps", 1e-3))
+    U, S, V = np.linalg.svd((W @ E) * root @ E.T, full_matrices=False)
+    r = settings.r
+    P = (V[:r] @ E) / root @ E.T
+    return {"U": U[:, :r], "S": S[:r], "P": P, "g": np.zeros(r), "W_res": W - (U[:, :r] * S[:r]) @ P}
+
+
 METHOD = Method(
     name="antipasto_corda",
     paper=PAPER,
@@ -96,6 +108,7 @@ METHOD = Method(
             _effective,
             "W' = W_res + U diag(S E(coeff g)) P, b' = b",
             options=(("calibration", "rows"),),
+            start=_start,
             pullback=antipasto._pullback,
         ),
     ),

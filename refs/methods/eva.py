@@ -60,11 +60,7 @@ def _start(W: Array, settings: Settings) -> dict[str, Array]:
     """The r leading right singular vectors of the centred rows, in float64; B is zero."""
     kind = settings.option("calibration", "gap")
     rows = pooled(kind, W.shape[1], torch.float32).double().numpy()
-    _, S, V = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
-    A = V[: settings.r]
-    if settings.option("whiten", False):
-        A = A / np.sqrt(S[: settings.r])[:, None]
-    return {"A": A, "B": np.zeros((len(W), settings.r))}
+    return {"A": _leading(rows, settings), "B": np.zeros((len(W), settings.r))}
 
 
 def sign_free(values: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
@@ -192,6 +188,21 @@ def _starts_of_authors(
     return {name: A.float() for name, A in _searched(model, rows, settings, targets).A.items()}
 
 
+def _leading(rows: Array, settings: Settings) -> Array:
+    """The r leading right singular vectors of the centred rows; whitened, over the roots of their singular values."""
+    _, S, V = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    A: Array = V[: settings.r]
+    return A / np.sqrt(S[: settings.r])[:, None] if settings.option("whiten", False) else A
+
+
+def _starts_of_form(
+    model: nn.Module, rows: Sequence[Tensor], settings: Settings, targets: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """Of layers that all see the model's input, each as it would start alone."""
+    A = torch.from_numpy(_leading(torch.cat(list(rows)).double().numpy(), settings).copy()).float()
+    return dict.fromkeys(targets, A)
+
+
 ONE_LAYER = (("calibration", "gap"), ("rho", 1.0))
 """Ranks move between layers with a larger rho; the probes speak of one layer."""
 
@@ -236,6 +247,7 @@ METHOD = Method(
             "W' = W + s B A, b' = b; A spans the leading directions of the centred rows",
             options=ONE_LAYER,
             start=_start,
+            starts=_starts_of_form,
             pullback=lora._pullback,
         ),
     ),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from refs.live import build_peft
@@ -75,7 +76,8 @@ METHOD = Method(
         ClosedForm(
             "closed:ia3",
             _effective,
-            "W' = diag(g) W, b' = g * b",
+            "W' = diag(g) W, b' = g * b; g = 1 at t=0",
+            draw=lambda rng, W, settings: {"g": np.ones(len(W))},
             pullback=lambda t, W, b, settings, G, h: {"g": (G * W).sum(axis=1) + h * b},
         ),
     ),

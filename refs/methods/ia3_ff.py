@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 from torch import nn
 
 from refs.live import build_peft
@@ -39,7 +40,8 @@ METHOD = Method(
         ClosedForm(
             "closed:ia3_ff",
             _effective,
-            "W' = W diag(g), b' = b",
+            "W' = W diag(g), b' = b; g = 1 at t=0",
+            draw=lambda rng, W, settings: {"g": np.ones(W.shape[1])},
             pullback=lambda t, W, b, settings, G, h: {"g": (G * W).sum(axis=0)},
         ),
     ),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -71,6 +72,15 @@ def _effective(t: Mapping[str, Array], W: Array, b: Array, settings: Settings) -
     return W + lora.scale(settings) * t["B"] @ t["A"], b
 
 
+def _draw(rng: np.random.Generator, W: Array, settings: Settings) -> dict[str, Array]:
+    """The r leading terms of W, the roots of their singular values over s on either side, and what is left of W."""
+    U, S, Vh = np.linalg.svd(W, full_matrices=False)
+    r, s = settings.r, lora.scale(settings)
+    root = np.sqrt(S[:r] / s)
+    A, B = root[:, None] * Vh[:r], U[:, :r] * root
+    return {"A": A, "B": B, "W_res": W - s * B @ A}
+
+
 METHOD = Method(
     name="pissa",
     paper=Paper(
@@ -99,7 +109,14 @@ METHOD = Method(
             covers=lambda settings: not settings.option("dropout", 0.0),
             checks=WEIGHTS_ONLY,
         ),
-        ClosedForm("closed:pissa", _effective, "W' = W_res + s B A, b' = b", pullback=lora._pullback),
+        ClosedForm(
+            "closed:pissa",
+            _effective,
+            "W' = W_res + s B A, b' = b; s B A starts as the r leading terms of W",
+            draw=_draw,
+            tells=lambda settings: settings.option("niter", None) is None,  # else from a random matrix
+            pullback=lora._pullback,
+        ),
     ),
     replaces_weight=True,
     sign_free=sign_free,

@@ -78,6 +78,12 @@ def _pullback(t: Mapping[str, Array], W: Array, b: Array, settings: Settings, G:
     return pairs(t, len(W), settings.option("kind", "road_1"), settings.option("group_size", 64), GR)
 
 
+def _draw(rng: np.random.Generator, W: Array, settings: Settings) -> dict[str, Array]:
+    """Every angle 0, every scale 1: half as many of each as there are outputs, as many, or twice as many."""
+    n = {"road_1": len(W) // 2, "road_2": len(W), "road_4": 2 * len(W)}[settings.option("kind", "road_1")]
+    return {"theta": np.zeros(n), "alpha": np.ones(n)}
+
+
 GROUPS_OF_4 = (("group_size", 4),)
 """The probes' layers have 20 and 16 outputs; the default of 64 fits neither."""
 
@@ -118,6 +124,7 @@ METHOD = Method(
             _effective,
             "W' = R W, b' = R b, R of 2 x 2 blocks over pairs of outputs",
             options=GROUPS_OF_4,
+            draw=_draw,
             pullback=_pullback,
         ),
     ),

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from conformance.judging.judge import judge
-from conformance.nouns.finding import Outcome
+from conformance.nouns.entry import Entry
+from conformance.nouns.finding import SECOND, Case, Compared, Fault, Finding, Outcome
 from conformance.nouns.verdict import Label, Verdict
 from conformance.planning.plan import make_plan
+from conformance.reporting.state import State, state_of
 from conformance.running.run import run_case
 from refs.reference import Live
+from refs.settings import Settings
+from refs.subject import Subject
 from subjects.own.roster import ENTRIES
+
+STANDING_IN: dict[str, Entry] = {}
+"""Entries that take the place of the registered ones for the time of a test."""
 
 
 @pytest.fixture
@@ -37,7 +48,7 @@ def rewritten(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def verdict_of(name: str, checks: set[str]) -> Verdict:
     """What the judge makes of a variant's cases of these checks, against peft and the closed form."""
-    entry = next(entry for entry in ENTRIES if entry.name == name)
+    entry = STANDING_IN.get(name) or next(entry for entry in ENTRIES if entry.name == name)
     planned = [
         p for p in make_plan([entry]) if p.check.name in checks and p.reference.id.startswith(("peft", "closed"))
     ]
@@ -46,30 +57,100 @@ def verdict_of(name: str, checks: set[str]) -> Verdict:
     return judge([name], [p.case for p in planned], evidence, {name: deviations}, needed=())[0]
 
 
-def test_dora_without_detach(rewritten: Callable[..., None]) -> None:
-    """Else our right gradients would be called wrong because peft's norm got one."""
-    from peft.tuners.lora.dora import DoraLinearLayer
+ALTERED = (
+    pytest.param(
+        "dora",
+        ("peft.tuners.lora.dora", "DoraLinearLayer", "forward"),
+        (
+            ("lora_weight=lora_weight.detach()", "lora_weight=lora_weight"),
+            ("weight_norm = weight_norm.detach()", "pass"),
+        ),
+        {"gradients", "low_precision", "trajectory"},
+        id="dora: the norm is not detached",
+    ),
+    pytest.param(
+        "hra",
+        ("peft.tuners.hra.layer", "HRALayer", "reset_hra_parameters"),
+        (("half_u, a=math.sqrt(5)", "half_u, a=math.sqrt(3)"),),
+        {"init", "low_precision"},
+        id="hra: a wider start",
+    ),
+    pytest.param(
+        "ia3",
+        ("peft.tuners.ia3.layer", "IA3Layer", "reset_ia3_parameters"),
+        (("self.ia3_l[adapter_name], 1.0", "self.ia3_l[adapter_name], 0.0"),),
+        {"init", "gradients", "low_precision", "trajectory"},
+        id="ia3: a gate that starts at zero",
+    ),
+    pytest.param(
+        "pissa",
+        ("peft.tuners.lora.layer", "LoraLayer", "pissa_init"),
+        (("Sr /= self.scaling[adapter_name]\n        Uhr = Uh[", "Uhr = Uh["),),
+        {"init", "params", "low_precision", "trajectory"},
+        id="pissa: singular values not divided by the scale",
+    ),
+    pytest.param(
+        "eva",
+        ("peft.utils.incremental_pca", "IncrementalPCA", "partial_fit"),
+        (("X -= col_mean", "X -= 0 * col_mean"),),
+        {"init", "shared_inputs"},
+        id="eva: the first batch is not centred",
+    ),
+)
+"""A variant, a function of peft, what is altered in it, and the checks in which the card must say whose fault it is."""
 
-    rewritten(
-        DoraLinearLayer,
-        "forward",
-        weight=("lora_weight=lora_weight.detach()", "lora_weight=lora_weight"),
-        norm=("weight_norm = weight_norm.detach()", "pass"),
-    )
-    verdict = verdict_of("dora", {"gradients", "low_precision"})
-    assert verdict.label is not Label.BUGGY, verdict.buggy[0].finding.message()
-    at_fault = {decided.case.check for decided in verdict.reference_faults}
-    assert at_fault == {"gradients", "low_precision"}
+
+@pytest.mark.parametrize(("name", "where", "fragments", "checks"), ALTERED)
+def test_the_altered_reference_is_blamed_in_every_section(
+    rewritten: Callable[..., None],
+    name: str,
+    where: tuple[str, str, str],
+    fragments: tuple[tuple[str, str], ...],
+    checks: set[str],
+) -> None:
+    """A right variant would be called wrong, or only one section would say that the reference is."""
+    owner = getattr(importlib.import_module(where[0]), where[1])
+    rewritten(owner, where[2], **{f"f{n}": pair for n, pair in enumerate(fragments)})
+    verdict = verdict_of(name, checks)
+    assert verdict.buggy == (), verdict.buggy[0].finding.message()
+    blamed = {d.case.check for d in verdict.reference_faults if d.finding.fault is not Fault.REFERENCE}
+    assert blamed == checks
 
 
-def test_hra_starts_elsewhere(rewritten: Callable[..., None]) -> None:
-    """Else our right start would be called wrong because peft's pairs got another fan-in."""
-    from peft.tuners.hra.layer import HRALayer
+@pytest.mark.parametrize("name", ["ia3", "pissa", "hra"])
+def test_a_wrong_start_is_no_fault_of_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The witness of starts would take the side of a variant that starts elsewhere."""
+    entry = next(entry for entry in ENTRIES if entry.name == name)
 
-    rewritten(HRALayer, "reset_hra_parameters", half=("half_u, a=math.sqrt(5)", "half_u.T, a=math.sqrt(5)"))
-    verdict = verdict_of("hra", {"init"})
-    assert verdict.label is not Label.BUGGY, verdict.buggy[0].finding.message()
-    assert {decided.case.check for decided in verdict.reference_faults} == {"init"}
+    def build(layer: nn.Linear, settings: Settings) -> Subject:
+        subject = entry.build(layer, settings)
+        first = next(iter(subject.leaves().values()))
+        with torch.no_grad():
+            first.mul_(1.5)
+        return subject
+
+    monkeypatch.setitem(STANDING_IN, name, replace(entry, build=build))
+    verdict = verdict_of(name, {"init"})
+    assert verdict.label is Label.BUGGY
+    assert {d.case.reference.partition(":")[0] for d in verdict.buggy} == {"peft", "closed"}
+
+
+def test_what_follows_from_a_wrong_gradient_is_undecided() -> None:
+    """A gradient penalty beside an altered reference would convict the variant: no closed form answers there."""
+    once, double = (Case("gate", "peft:gate", "space", probe) for probe in ("once", "double"))
+    witness = Case("gate", "closed:gate", "space", "once")
+    g, of_x = Compared("gradient of g"), Compared("gradient of x", SECOND)
+    evidence = {
+        once.id: Finding(once.id, Outcome.DIFFER, 4, differing=(g,)),
+        witness.id: Finding(witness.id, Outcome.AGREE, 4, asked=(g,)),
+        double.id: Finding(double.id, Outcome.DIFFER, 4, differing=(replace(g, aspect=SECOND), of_x)),
+    }
+    (verdict,) = judge(["gate"], [once, witness, double], evidence, needed=())
+    assert verdict.label is Label.UNPROVEN
+    assert state_of(double, evidence[double.id], verdict) is State.UNDECIDED
+    outputs = replace(evidence[double.id], differing=(Compared("output"), of_x))
+    (verdict,) = judge(["gate"], [once, witness, double], {**evidence, double.id: outputs}, needed=())
+    assert verdict.label is Label.BUGGY
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in ENTRIES])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from conformance.measuring.conditioning import blamed
 from conformance.measuring.other_gradients import option_facts, recognised
 from conformance.measuring.trial import Run, SubjectFailed, Trial, asking_the_subject
 from conformance.measuring.trial import run as run_both_ways
-from conformance.measuring.witness import passes, start
+from conformance.measuring.witness import own_start, passes, start
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import FlowFacts, OptionFacts, SidePair
 from conformance.nouns.finding import Finding
@@ -117,16 +118,28 @@ def _flows(trial: Trial, values: Mapping[str, Tensor], form: ClosedForm | None) 
     A closed form that does not determine the start is asked at the subject's own: what it says then is named apart, so
     that it is no witness for a wrong start.
     """
+    started = None if form is None else _regular_start(trial, form)
     with asking_the_subject():
         own = _flow(run_both_ways(trial.subject(), trial.x, trial.cotangent))
     if form is None:
         theirs = _flow(run_both_ways(trial.reference_subject(), trial.x, trial.cotangent))
     else:
-        theirs = _flow(passes(trial, form, values, x=trial.x, cotangent=trial.cotangent))
+        theirs = _flow(passes(trial, form, started or values, x=trial.x, cotangent=trial.cotangent))
     names = sorted({*own, *theirs})
     facts = FlowFacts(tuple(SidePair(name, own.get(name, "none"), theirs.get(name, "none")) for name in names))
-    free = form is not None and form.start is None
+    free = form is not None and started is None
     return same(own, theirs, "dead or live at own initial values" if free else "dead or live at t=0"), facts
+
+
+def _regular_start(trial: Trial, form: ClosedForm) -> dict[str, Tensor] | None:
+    """The form's own start, if it has a gradient there: equal rows cannot be orthonormalised."""
+    started = own_start(trial, form)
+    try:
+        if started is not None:
+            passes(trial, form, started, x=trial.x, cotangent=trial.cotangent)
+    except np.linalg.LinAlgError:
+        return None
+    return started
 
 
 def _scale(run: Run) -> float:

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from conformance.checks.check import NEXT_TO_NO_DROPOUT, SMALL, WIDE, with_options
 from conformance.checks.numbers.steps import reaches_the_output
+from conformance.checks.start.init import is_identity, is_identity_of
 from conformance.measuring.compare import Comparison, conclude, no_less_exact, same
 from conformance.measuring.conditioning import signs
 from conformance.measuring.rounding import whole_spectrum, within_one_rounding
-from conformance.measuring.trial import Run, Trial, asking_the_subject, rounded
+from conformance.measuring.trial import RESIDUAL, Run, Trial, asking_the_subject, rounded
 from conformance.measuring.trial import run as run_pass
-from conformance.measuring.witness import passes
+from conformance.measuring.witness import own_start, passes
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import SidePair, StepFacts
 from conformance.nouns.finding import Finding
@@ -39,7 +40,9 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         return ()
     asked = _asked(entry)
     if isinstance(reference, ClosedForm):  # a witness of what is computed, where another reference says how it rounds
-        return tuple(p for p in asked if p.state != "t0" and not p.special and _answers(entry, p))
+        plain = (p for p in asked if not p.special and _answers(entry, p))
+        starts = reference.draw is not None
+        return tuple(p for p in plain if p.state != "t0" or (starts and reference.tells(p.settings)))
     return asked
 
 
@@ -76,7 +79,8 @@ def _answers(entry: Entry, probe: Probe) -> bool:
 def run(trial: Trial) -> Finding:
     """Compare errors against float64 (perturbed), or identity and one stored step (t=0)."""
     if isinstance(trial.reference, ClosedForm):
-        return _witnessed(trial, trial.reference)
+        fresh = trial.probe.state == "t0"
+        return _witnessed_at_t0(trial, trial.reference) if fresh else _witnessed(trial, trial.reference)
     return _at_t0(trial) if trial.probe.state == "t0" else _perturbed(trial)
 
 
@@ -146,11 +150,27 @@ def _compared(got: Run, want: Run, truth: Run, nudged: Run) -> list[Comparison]:
     return comparisons
 
 
+def _witnessed_at_t0(trial: Trial, form: ClosedForm) -> Finding:
+    """The same against a layer of the reference that starts where the closed form says, wherever it starts itself."""
+    method, started = trial.entry.method, own_start(trial, form)
+    other = None if method is None else method.witness_for(trial.probe.settings)
+    assert other is not None
+    assert started is not None
+    beside = replace(trial, reference=other)
+    reference = beside.reference_subject()
+    names = reference.names.keys() | {RESIDUAL}
+    trial.load(reference, {name: value for name, value in started.items() if name in names})
+    return _from_the_start(trial, reference, is_identity_of(trial, form))
+
+
 def _at_t0(trial: Trial) -> Finding:
     """A fresh adapter against the bare layer, and one step from there; each side from its own start."""
+    return _from_the_start(trial, trial.reference_subject(), _identity(trial))
+
+
+def _from_the_start(trial: Trial, reference: Subject, identity: bool) -> Finding:
     y = trial.layer().double()(trial.x.double()).detach()
-    reference, subject = trial.reference_subject(), trial.subject()
-    identity = _identity(trial)
+    subject = trial.subject()
     comparisons: list[Comparison] = []
     want = run_pass(reference, trial.x, trial.cotangent)
     with asking_the_subject():
@@ -179,8 +199,6 @@ def _at_t0(trial: Trial) -> Finding:
 
 
 def _identity(trial: Trial) -> bool:
-    from conformance.checks.start.init import is_identity
-
     return is_identity(trial, of_reference=True)
 
 

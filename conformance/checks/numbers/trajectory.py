@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -16,11 +16,12 @@ from conformance.measuring.compare import Comparison, close, conclude, raised, s
 from conformance.measuring.conditioning import NUDGE, signs
 from conformance.measuring.training import REGIMES, STEPS, Course, Lessons, Regime, lessons, train, train_form
 from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject
-from conformance.measuring.witness import start
+from conformance.measuring.witness import own_start, start
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Fault, Finding, Outcome
 from conformance.nouns.probe import Probe
 from refs.reference import Built, ClosedForm, Reference
+from refs.subject import Subject
 
 SHORT = 2
 """A reference that parts from itself within so many steps means nothing here."""
@@ -38,9 +39,12 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         return ()
     exact = replace(SMALL, state="t0", batch=(8,), training=True)
     asked = tuple(replace(exact, special=regime) for regime in REGIMES)
+    low = replace(exact, dtype="bfloat16", adapter=None, batch=(16,), special=OVER_SEEDS)
+    if isinstance(reference, ClosedForm) and reference.draw is not None and entry.method and entry.method.built:
+        # A witness of the start: the main reference, trained from where the closed form says that it starts.
+        return (*asked, *((low,) if reference.tells(low.settings) else ()))
     if entry.method is None or reference is not entry.method.main:
         return asked
-    low = replace(exact, dtype="bfloat16", adapter=None, batch=(16,), special=OVER_SEEDS)
     moved = with_options(entry, replace(exact, state="perturbed", special="adamw"))
     # What chooses the start from data changes nothing about how it trains.
     options = tuple(probe for probe in moved if "calibration" not in dict(probe.options))
@@ -126,7 +130,7 @@ def _over_seeds(trial: Trial) -> Iterator[Comparison]:
     The limit is made of the reference's own spread: between two of its starts on the same data, and between two runs
     from one start, the second on inputs that are one spacing of the dtype away.
     """
-    regime = IN_BFLOAT16
+    regime, build = IN_BFLOAT16, _started(trial)
     eps = torch.finfo(trial.x.dtype).eps
     apart, of_start, of_rounding = [], [], []
     for seed in range(SEEDS):
@@ -135,7 +139,7 @@ def _over_seeds(trial: Trial) -> Iterator[Comparison]:
         with asking_the_subject():
             got = train(subject, taught, regime)
         want, other, nudged = (
-            _fall(train(trial.reference_subject(seed=own), data, regime))
+            _fall(train(build(own), data, regime))
             for own, data in ((seed, taught), (SEEDS + seed, taught), (seed, taught.nudged(eps)))
         )
         apart.append(_fall(got) - want)
@@ -144,6 +148,22 @@ def _over_seeds(trial: Trial) -> Iterator[Comparison]:
         unmoved = [name for name, kept in got.frozen.items() if not kept]
         yield same(unmoved, [], f"what does not train, seed {seed}")
     yield _within(apart, of_start, of_rounding)
+
+
+def _started(trial: Trial) -> Callable[[int], Subject]:
+    """The reference by seed: from its own start, or for a closed form the main one from the closed form's."""
+    form, method = trial.reference, trial.entry.method
+    if not isinstance(form, ClosedForm):
+        return lambda seed: trial.reference_subject(seed=seed)
+    assert method is not None
+    beside = replace(trial, reference=method.main)
+
+    def build(seed: int) -> Subject:
+        started = own_start(trial, form, seed)
+        assert started is not None
+        return beside.reference_subject(seed=seed, values=started)
+
+    return build
 
 
 def _fall(course: Course) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +14,19 @@ from conformance.checks.check import SMALL, WIDE
 from conformance.checks.start.init import sign_free
 from conformance.measuring.compare import ROUNDED_K, Comparison, close, conclude
 from conformance.measuring.trial import Trial, asking_the_subject
+from conformance.measuring.witness import own_start
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import BasisFacts, SubspaceFacts
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
 from refs.calibration import pooled, rounded_to
 from refs.reference import ClosedForm, Live, Reference
+from refs.subject import Subject
 
 STACK = "two-layers"
 HALF_INPUTS = "half-inputs"
 BASIS = "basis"
+BASES: dict[str, Any] = {"state": "t0", "dtype": "float32", "adapter": None, "special": BASIS}
 SAME_SPAN = 1e-3
 """Sine of the largest angle between two subspaces that are the same but for float32 on both sides."""
 SINE = 1e-5
@@ -32,9 +36,17 @@ SINE = 1e-5
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """Two layers in a row, inputs in half precision or with a known subspace, and bases of live references."""
     if isinstance(reference, Live) and "data_init" in reference.checks:
-        return (replace(WIDE, state="t0", dtype="float32", adapter=None, special=BASIS),)
+        return (replace(WIDE, **BASES),)
     if not isinstance(reference, ClosedForm) or entry.build_stack is None:
         return ()
+    live = entry.method.references if entry.method is not None else ()
+    if reference.start is not None and any(isinstance(r, Live) and "data_init" in r.checks for r in live):
+        # The same basis in NumPy: a witness against the live reference.
+        return (*_stacks_and_angles(entry, reference), replace(WIDE, **BASES))
+    return _stacks_and_angles(entry, reference)
+
+
+def _stacks_and_angles(entry: Entry, reference: ClosedForm) -> tuple[Probe, ...]:
     fresh = replace(SMALL, state="t0", dtype="float32", adapter=None)
     sets = [{**dict(reference.options), **dict(more)} for more in ((), *entry.options)]
     stacked = tuple(replace(fresh, options=tuple(sorted(o.items())), special=STACK) for o in sets if "calibration" in o)
@@ -66,7 +78,14 @@ def run(trial: Trial) -> Finding:
 
 def _basis(trial: Trial) -> Finding:
     """The span of the tensor that both sides have by name, from the same calibration inputs."""
-    mine, other = trial.subject().values(), trial.reference_subject().values()
+    mine = trial.subject().values()
+    if isinstance(trial.reference, ClosedForm):
+        started = own_start(trial, trial.reference)
+        assert started is not None
+        asked = _live(trial).names  # what the live reference has a tensor for
+        other = {name: value for name, value in started.items() if name in asked}
+    else:
+        other = trial.reference_subject().values()
     comparisons = []
     for name in other:
         if name in mine:
@@ -84,6 +103,13 @@ def _basis(trial: Trial) -> Finding:
                 )
             )
     return conclude(trial.case, comparisons, facts=BasisFacts(_decade(max(c.error for c in comparisons))))
+
+
+def _live(trial: Trial) -> Subject:
+    """The live reference whose basis is compared."""
+    assert trial.entry.method is not None
+    (live,) = (r for r in trial.entry.method.references if isinstance(r, Live) and "data_init" in r.checks)
+    return replace(trial, reference=live).reference_subject()
 
 
 def _stack(trial: Trial) -> Finding:

@@ -33,7 +33,12 @@ class Truth:
     def alone(self, name: str, got: Tensor) -> Comparison:
         """The same within the error of one rounding to the dtype that it is stored in, whatever the reference's is."""
         exact, nudged = (t[name].double().expand_as(got) for t in (self.exact, self.nudged))
-        return no_less_exact(got, exact.to(got.dtype), exact, f"{name} at t=0, rounded once", nudged=nudged)
+        return alone(name, got, exact, nudged)
+
+
+def alone(name: str, got: Tensor, exact: Tensor, nudged: Tensor | None = None) -> Comparison:
+    """A tensor within the error of one rounding of the exact one to the dtype that it is stored in."""
+    return no_less_exact(got, exact.to(got.dtype), exact, f"{name} at t=0, rounded once", nudged=nudged)
 
 
 def rounded_once(trial: Trial, name: str, got: Tensor, exact: Tensor) -> Comparison:

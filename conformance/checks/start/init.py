@@ -11,11 +11,12 @@ from torch import Tensor
 
 from conformance.checks.check import DROPOUT, WIDE, with_options
 from conformance.checks.start.distribution import DISTINCT, distinct, distribution
-from conformance.checks.start.half import Truth, rounded_once
+from conformance.checks.start.half import Truth, alone, rounded_once
 from conformance.checks.start.joint import jointly
 from conformance.measuring.compare import EXACT_K, ROUNDED_K, Comparison, close, conclude, holds, same
 from conformance.measuring.conditioning import moved_by_rounding
 from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
+from conformance.measuring.witness import own_start
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import InitFacts, InitialValue
 from conformance.nouns.finding import Drawn, Finding
@@ -36,7 +37,8 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if isinstance(reference, ClosedForm) and reference.start is None and reference.draw is None:
         return ()
     plain = replace(WIDE, state="t0", dtype="float32", adapter=None)
-    return (
+    exact = replace(plain, dtype="float64", adapter="float64")
+    asked = (
         plain,
         replace(plain, alpha=8.0, bias=False),
         # Sizes of which no simple ratio is a rank, so that one cannot stand in for the other.
@@ -44,8 +46,9 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
         *with_options(entry, plain),
         *option_pairs(entry, reference, plain),
         *_in_half_precision(plain, reference),
-        *([] if isinstance(reference, ClosedForm) else [replace(plain, dtype="float64", adapter="float64")]),
+        *([] if isinstance(reference, ClosedForm) and reference.draw is None else [exact]),
     )
+    return tuple(p for p in asked if not isinstance(reference, ClosedForm) or reference.tells(p.settings))
 
 
 def _in_half_precision(plain: Probe, reference: Reference) -> tuple[Probe, ...]:
@@ -76,8 +79,9 @@ def run(trial: Trial) -> Finding:
     kinds: dict[str, str] = {}
     drawn: dict[str, tuple[Tensor, Tensor]] = {}
     half = trial.probe.dtype in HALF
-    moves = {} if half or form is not None else _moves(trial)
+    moves = {} if half else _moves(trial)
     truth = Truth(trial, _initial) if half and form is None else None
+    nudged = _nudged(trial, form) if half and form is not None else {}
     for name in other[0]:
         if name not in mine[0]:
             comparisons.append(same("no such tensor", name, name))
@@ -99,15 +103,18 @@ def run(trial: Trial) -> Finding:
             drawn[name] = got, want
             comparisons += [c for c in distribution(name, got, want) if not (half and _finer(c, got, want))]
         elif half and kinds[name] != "constant":
-            comparisons.append(
-                rounded_once(trial, name, got, want) if truth is None else truth.compare(name, got, want)
-            )
-            if truth is not None and not trial.entry.promises.as_reference:
+            if truth is None:
+                # W_res is stored in the layer's dtype.
+                comparisons.append(rounded_once(trial, name, got.float(), want))
+                comparisons.append(alone(name, got, want.double(), nudged[name].double().expand_as(want)))
+                continue
+            comparisons.append(truth.compare(name, got, want))
+            if not trial.entry.promises.as_reference:
                 comparisons.append(truth.alone(name, got))
         else:
             comparisons.append(close(got, want, f"{name} at t=0", scale=scale))
     comparisons += jointly({n: pair[0] for n, pair in drawn.items()}, {n: pair[1] for n, pair in drawn.items()})
-    theirs = is_identity(trial, of_reference=True) if form is None else _is_identity_of(trial, form)
+    theirs = is_identity(trial, of_reference=True) if form is None else is_identity_of(trial, form)
     own, identity = _identity(trial, theirs, "identity at t=0")
     comparisons.append(replace(identity, exact=trial.entry.promises.float64 is Float64.EXACT))
     comparisons += _identity_under_dropout(trial)
@@ -140,7 +147,8 @@ def _moves(trial: Trial) -> dict[str, float]:
     method, on_data = trial.entry.method, trial.probe.settings.option("calibration", None) is not None
     if method is None or not (method.replaces_weight or on_data):
         return {}
-    return moved_by_rounding(trial, lambda subject: _initial(trial, subject), on_data=on_data)
+    layered = replace(trial, reference=method.main) if isinstance(trial.reference, ClosedForm) else trial
+    return moved_by_rounding(layered, lambda subject: _initial(trial, subject), on_data=on_data)
 
 
 def _initial(trial: Trial, subject: Subject) -> dict[str, Tensor]:
@@ -158,24 +166,24 @@ def _draws(trial: Trial, seeds: range) -> tuple[list[dict[str, Tensor]], list[di
 
 def _numpy_draws(trial: Trial, form: ClosedForm, seeds: range) -> list[dict[str, Tensor]]:
     """The closed form's own draws, in the dtype that the layer's adapters have by default."""
-    if form.draw is None:
-        return []
-    W = trial.layer("float64").weight.detach().numpy()
-    made = []
-    for n in seeds:
-        drawn = form.draw(np.random.default_rng([trial.probe.seed, 7, n]), W, trial.probe.settings)
-        values = {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in drawn.items()}
-        made.append(sign_free(trial, values))
-    return made
+    drawn = [own_start(trial, form, n) for n in seeds] if form.draw is not None else []
+    dtype = _stored(trial)
+    return [sign_free(trial, {n: v.to(dtype) for n, v in values.items()}) for values in drawn if values is not None]
 
 
-def _is_identity_of(trial: Trial, form: ClosedForm) -> bool:
+def _nudged(trial: Trial, form: ClosedForm) -> dict[str, Tensor]:
+    """The form's start of a weight that is a rounding of float32 away."""
+    values = own_start(trial, form, nudge=torch.finfo(torch.float32).eps)
+    return {} if values is None else sign_free(trial, values)
+
+
+def is_identity_of(trial: Trial, form: ClosedForm) -> bool:
     """Whether the closed form's start leaves W alone, up to the float32 of its draws."""
-    assert form.draw is not None
-    W, settings = trial.layer("float64").weight.detach().numpy(), trial.probe.settings
-    drawn = form.draw(np.random.default_rng([trial.probe.seed, 7, 0]), W, settings)
-    start = {name: value.astype(np.float32).astype(np.float64) for name, value in drawn.items()}
-    weight, _ = form.effective(start, W, 0 * W[:, 0], settings)
+    drawn = own_start(trial, form)
+    assert drawn is not None
+    W = trial.layer("float64").weight.detach().numpy()
+    start = {name: value.float().double().numpy() for name, value in drawn.items()}
+    weight, _ = form.effective(start, start.pop(RESIDUAL, W), 0 * W[:, 0], trial.probe.settings)
     return bool(np.abs(weight - W).max() <= ROUNDED_K * torch.finfo(torch.float32).eps * np.abs(W).max())
 
 
@@ -189,10 +197,9 @@ def sign_free(trial: Trial, values: Mapping[str, Tensor], names: Iterable[str] |
 
 def _against_closed(trial: Trial, form: ClosedForm, mine: dict[str, Tensor]) -> list[Comparison]:
     """What follows from the weight or the data alone, computed anew in float64."""
-    assert form.start is not None
-    started = form.start(trial.layer("float64").weight.detach().numpy(), trial.probe.settings)
-    values = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in started.items()}
-    wanted = sign_free(trial, values)
+    started = own_start(trial, form)
+    assert started is not None
+    wanted = sign_free(trial, started)
     return [
         close(mine[name].double().float(), want.float(), f"{name} at t=0") if name in mine else same(None, name, name)
         for name, want in wanted.items()

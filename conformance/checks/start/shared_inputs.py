@@ -15,7 +15,7 @@ from conformance.measuring.trial import Trial, asking_the_subject
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Fault, Finding, Outcome
 from conformance.nouns.probe import Probe
-from refs.reference import Built, Reference, Starts
+from refs.reference import Recorded, Reference, Starts
 
 D = 16
 BATCHES = 3
@@ -40,7 +40,7 @@ class Attention(nn.Module):
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """With and without whitening, of a method whose start looks at data."""
-    if entry.starts is None or not isinstance(reference, Built) or reference.starts is None:
+    if entry.starts is None or isinstance(reference, Recorded) or reference.starts is None:
         return ()
     plain = replace(SMALL, state="t0", dtype="float32", adapter=None, d_in=D, d_out=D, options=(("rho", 2.0),))
     return (plain, replace(plain, options=(("rho", 2.0), ("whiten", True))))
@@ -50,7 +50,7 @@ def run(trial: Trial) -> Finding:
     """Start three layers together and one alone, on both sides."""
     entry, reference = trial.entry, trial.reference
     assert entry.starts is not None
-    assert isinstance(reference, Built)
+    assert not isinstance(reference, Recorded)
     assert reference.starts is not None
     with asking_the_subject():
         own, own_alone = _start(trial, entry.starts, LAYERS), _start(trial, entry.starts, LAYERS[:1])

@@ -11,7 +11,8 @@ import torch
 from conformance.checks.check import SMALL, WIDE, stands_alone, with_options
 from conformance.measuring.compare import ROUNDED_K, Comparison, close, conclude, same
 from conformance.measuring.conditioning import moved_by_rounding
-from conformance.measuring.trial import Trial, asking_the_subject
+from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
+from conformance.measuring.witness import own_start
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import ParamsFacts, TensorFacts, TensorPair
 from conformance.nouns.finding import Finding
@@ -32,6 +33,12 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """
     plain = replace(SMALL, state="t0", dtype="float32", adapter=None)
     if isinstance(reference, ClosedForm):
+        if leaves_a_residual(entry, reference):
+            wide = replace(WIDE, state="t0", dtype="float32", adapter=None)
+            halves = (replace(plain, dtype=dtype) for dtype in ("bfloat16", "float16"))
+            exact = replace(plain, dtype="float64", adapter="float64")
+            asked = (plain, wide, exact, replace(plain, bias=False), *halves, replace(plain, r=3, special=ODD_RANK))
+            return tuple(p for p in (*asked, *with_options(entry, plain)) if reference.tells(p.settings))
         if not stands_alone(entry, reference):
             return ()
         wide = replace(WIDE, state="t0", dtype="float32", adapter=None)
@@ -52,7 +59,8 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
 def run(trial: Trial) -> Finding:
     """Compare names, shapes, dtypes, flags and kinds of all tensors, and the base."""
     if isinstance(trial.reference, ClosedForm):
-        return _beside_the_form(trial, trial.reference)
+        alone = stands_alone(trial.entry, trial.reference)
+        return (_beside_the_form if alone else _residual_of_the_form)(trial, trial.reference)
     got, want = trial.subject(), trial.reference_subject()
     with asking_the_subject():
         mine = got.slots()
@@ -75,6 +83,23 @@ def run(trial: Trial) -> Finding:
     )
     facts = ParamsFacts(pairs, _trainable(mine), _trainable(other))
     return conclude(trial.case, comparisons, facts=facts)
+
+
+def leaves_a_residual(entry: Entry, form: ClosedForm) -> bool:
+    """Whether the closed form can say what is left in the layer, beside a layer that says so, too."""
+    method = entry.method
+    return method is not None and bool(method.built) and method.replaces_weight and form.draw is not None
+
+
+def _residual_of_the_form(trial: Trial, form: ClosedForm) -> Finding:
+    """A witness of the weight that is left in the layer alone: right to float32, or to the layer's dtype."""
+    method, started = trial.entry.method, own_start(trial, form)
+    assert method is not None
+    assert started is not None
+    beside, got = replace(trial, reference=method.main), trial.subject().base.weight
+    want = started[RESIDUAL].to(got.dtype)
+    comparison = close(got, want, "base weight", scale=_decomposed(beside, beside.reference_subject()))
+    return conclude(trial.case, [comparison])
 
 
 def _beside_the_form(trial: Trial, form: ClosedForm) -> Finding:

@@ -14,7 +14,7 @@ from conformance.reporting.view import CardView
 
 ILLEGAL = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What no XML file may hold, not even escaped."""
-ERRORS = (State.MISSING, State.ERROR, State.EMPTY)
+ERRORS = (State.MISSING, State.ERROR, State.EMPTY, State.UNDECIDED)
 SKIPPED = (State.FLOAT64, State.STRICTER, State.DECLARED, State.ILL_CONDITIONED, State.CANNOT)
 """Nothing that agrees was seen there, and the variant is not at fault: a skipped test with its reason."""
 

@@ -22,6 +22,7 @@ MARKS: dict[State, str] = {
     State.DIFFERS: "bad",
     State.MISSING: "missing",
     State.ERROR: "missing",
+    State.UNDECIDED: "missing",
     State.EMPTY: "missing",
 }
 """Class of a state in the style sheet and in the figures."""
