@@ -1,6 +1,7 @@
 """How small a change is still seen: of what a tensor adds, of a gradient, of a start; one tensor at a time.
 
-    contribution    the forward computes with (1 + e) T in the place of a tensor T
+    contribution    the forward computes with T (1 + e) or T (1 - e) in the place of a tensor T, number by number in a
+                    fixed pattern: of a vector that is normalised, one factor for all would change nothing
     gradient        the output is right, and the gradient of T is (1 + e) times the right one
     start           T starts at (1 + e) times its value; at e where it should start at zero
 
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from conformance.measuring.conditioning import signs
 from proof.ask import killers
 from proof.pool import each
 from subjects.own.entry import entry_for
@@ -94,7 +96,8 @@ def changed_by(code: type[Adapter], tensor: str, kind: str, e: float) -> type[Ad
             if name != tensor or not self.__dict__.get("computing"):
                 return value
             if kind == "contribution":
-                return value * (1 + e)
+                pattern = signs(value.detach())
+                return value * torch.where(pattern == 0, 1 + e, 1 + e * pattern)
             return value + e * (value - value.detach()) if kind == "gradient" else value
 
         def change_input(self, layer: nn.Module, x: Tensor) -> Tensor:
