@@ -6,7 +6,13 @@ torch when they are used, not before.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
+
+# bitsandbytes names a package that nobody here needs, on every import of torch's quantised layers.
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
+    lambda record: not str(record.msg).startswith("Failed to load CPU gemm_4bit_forward from kernels-community")
+)
 
 _PLACES = {
     "entry": "conformance.foreign.entry",

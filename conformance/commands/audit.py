@@ -18,6 +18,9 @@ from conformance.commands.options import (
 )
 from conformance.planning.names import READING, BadRequest, require_case, require_variants
 
+CASES_A_MINUTE = 3000
+"""What one core does of our own variants' cases, roughly."""
+
 
 def add_to(commands: Commands) -> None:
     """Say what ``audit`` takes."""
@@ -47,7 +50,7 @@ def add_to(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check the request, have the cases run while torch is imported here, judge, write or print."""
     if options.changed_since is not None and (options.variants or options.case is not None):
-        raise BadRequest("--changed-since: got names or a case, too; want one of the two. Leave one out.")
+        raise BadRequest("--changed-since cannot be combined with variant names or --case. Leave one of them out.")
     if options.json and options.case is not None:
         raise BadRequest(
             "--json: got --case, too; want one of the two. `conformance explain CASE --json` has its data."
@@ -63,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
             return 0
         options.variants = list(change.variants)
     if options.case is None:
-        options.out.mkdir(parents=True, exist_ok=True)  # an unusable folder is an error now, not after the run
+        _make(options.out)  # an unusable folder is an error now, not after the run
     elif not options.variants:
         options.variants = [options.case.split("/")[0]]
     return _audit(options)
@@ -86,6 +89,26 @@ def _check(options: argparse.Namespace) -> None:
         plan_for(options.variants or [options.case.split("/")[0]], entries_at(options.entries), options.case)
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadRequest(f"--out {folder}: cannot create this folder ({error.strerror}). Name another one.") from error
+
+
+def _how_many(options: argparse.Namespace, cases: int, variants: int) -> str:
+    """Of one case, what else is run for it; of everything, how long it takes."""
+    if options.case is not None:
+        return "1 case" + (f" (and {cases - 1} that the judge needs)" if cases > 1 else "")
+    if options.variants or options.entries is not None:
+        return f"{cases} cases"
+    minutes = max(1, round(cases / CASES_A_MINUTE))
+    return (
+        f"Auditing all {variants} variants: {cases} cases, about {minutes} minute{'' if minutes == 1 else 's'}. "
+        "Name a variant to audit only one"
+    )
+
+
 def _audit(options: argparse.Namespace) -> int:
     from conformance.running import collect, evidence
     from conformance.running.background import Background, Progress
@@ -104,7 +127,7 @@ def _audit(options: argparse.Namespace) -> int:
 
         entries = choose(options.variants, entries_at(options.entries))
         plan = plan_for(options.variants, entries, options.case)
-        progress.start(len(plan))
+        progress.start(len(plan), _how_many(options, len(plan), len(entries)))
         found = child.result()
         progress.end()
     online = report.print_online(entries, aside=options.json) if options.online else 0

@@ -60,4 +60,5 @@ def conforms_to(method: str | Method, **more: Any) -> Callable[[Any], Callable[.
         conforms.conformance_asked = asked  # type: ignore[attr-defined]
         return conforms
 
+    over.conformance_unfinished = f"conforms_to({getattr(method, 'name', method)!r})"  # type: ignore[attr-defined]
     return over

@@ -38,9 +38,9 @@ def put_by_names(code: Any) -> Callable[[nn.Linear, Settings], nn.Module]:
     arguments, missing = call_of(code)
     if missing:
         raise BadRequest(
-            f"conforms_to: got {code.__name__}, whose constructor also wants {', '.join(missing)}; want parameters "
-            "that their names tell. Write a function instead: def test_mine(layer, settings): "
-            f"return {code.__name__}(...)."
+            f"conforms_to: cannot call {code.__name__}: unknown constructor parameters {', '.join(missing)}. "
+            f"Known names: {', '.join((*LAYERS, *(name for names in VALUES.values() for name in names)))}. "
+            f"Write a function instead: def test_mine(layer, settings): return {code.__name__}(...)."
         )
     values = dict(argument.split("=", 1) for argument in arguments)
 

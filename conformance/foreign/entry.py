@@ -111,13 +111,26 @@ def built(
 
 def _put(layer: nn.Linear, settings: Settings, put: Put, *, replaced: bool) -> tuple[Host, nn.Linear]:
     weight = layer.weight.detach().clone()
+    before = _parts(layer)
     module = put(layer, settings)
+    if module is None and _parts(layer) == before:
+        raise BadRequest("put() returned None and changed nothing in the layer. Did you forget `return`?")
     module = layer if module is None else module
     if not isinstance(module, nn.Module):
+        article = "an" if type(module).__name__[0] in "aeiou" else "a"
         raise BadRequest(
-            f"put: got a {type(module).__name__}, want the nn.Module to call, or None for the layer itself."
+            f"put() returned {article} {type(module).__name__}. It must return the nn.Module to call, or None if it "
+            "changed the layer itself."
         )
     return Host(module), base_of(module, weight, replaced=replaced)  # type: ignore[return-value]
+
+
+def _parts(layer: nn.Module) -> tuple[object, ...]:
+    """What changes when somebody changes a layer: its class, attributes, tensors, modules and hooks."""
+    held = {name: id(t) for name, t in (*layer.named_parameters(), *layer.named_buffers())}
+    hooks = len(layer._forward_hooks) + len(layer._forward_pre_hooks)
+    versions = tuple(t._version for t in layer.parameters())
+    return type(layer), sorted(vars(layer)), held, [id(m) for m in layer.modules()], hooks, versions
 
 
 def _names(method: Method, put: Put, given: Mapping[str, Name], settings: Settings) -> dict[str, tuple[str, View]]:

@@ -28,6 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test per check of the plan. What is wrong with the entry itself is a test of its own, which fails."""
+    if unfinished := getattr(metafunc.function, "conformance_unfinished", None):
+        raise pytest.UsageError(
+            f"{metafunc.definition.name} = {unfinished} names no code. Write {metafunc.definition.name} = "
+            f"{unfinished}(MyClass), or @{unfinished} over a class or a function."
+        )
     asked = getattr(metafunc.function, "conformance_asked", None)
     if asked is None:
         return

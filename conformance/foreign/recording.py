@@ -92,8 +92,9 @@ def _into(entry: Entry, place: str) -> Recorded:
     found = entry.method.recorded if entry.method is not None else ()
     if len(found) != 1:
         raise BadRequest(
-            f"record vectors: got {len(found)} recorded references in the method of {entry.name!r} at {place!r}, want "
-            "one: Method(NAME, (recorded(NAME, FOLDER),))."
+            f"record vectors: the entry {entry.name!r} at {place!r} has "
+            f"{'no' if not found else len(found)} recorded(...) reference{'s' if len(found) > 1 else ''}. Give its "
+            "method one: Method(NAME, (recorded(NAME, FOLDER),)). See docs/your-own-code.md."
         )
     layer = torch.nn.Linear(12, 20)
     subject = entry.build(layer, SMALL.settings)

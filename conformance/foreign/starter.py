@@ -26,7 +26,11 @@ def write_entry(path: Path, method: str, place: str) -> str:
     if path.suffix != ".py" or not path.stem.isidentifier():
         raise BadRequest(f"new entry: got {path}, want a Python file with a plain name, such as audit_mine.py.")
     of = method_named(method)
-    module, _, name = place.partition(":")
+    module, colon, name = place.partition(":")
+    if not colon:
+        module, _, name = place.rpartition(".")
+        example = f"Write --class {module}:{name} (a colon before the class)." if module else "Write MODULE:CLASS."
+        raise BadRequest(f"new entry: --class {place} has no colon. {example}")
     code = _class(module, name, place)
     arguments, missing = call_of(code)
     of_its_own = "layer" not in [a.partition("=")[2] for a in arguments]

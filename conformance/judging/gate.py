@@ -80,13 +80,12 @@ def committed_text(path: Path, revision: str) -> str | None:
     inside = _git(path, "rev-parse", "--is-inside-work-tree")
     if inside is None:
         if revision not in ("", "HEAD"):
-            raise ValueError(f"--against: got {revision!r}, want none: {path.parent} is not in a git repository.")
+            where = path.parent.resolve()
+            raise ValueError(f"--against {revision}: {where} is not in a git repository, so it has no revisions.")
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     if revision and _git(path, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") is None:
         if revision != "HEAD":
-            raise ValueError(
-                f"--against: got {revision!r}, want a git revision that is there. Fetch it, or name another."
-            )
+            raise ValueError(f"--against: unknown git revision {revision!r}. Fetch it, or name another.")
         return None
     return _git(path, "show", f"{revision}:{_from_folder(path)}")
 

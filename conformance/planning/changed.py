@@ -95,13 +95,11 @@ def changed_files(revision: str, root: Path) -> tuple[str, ...]:
     """Files below ``root`` that differ from the revision, deleted ones and new ones included."""
     if git(root, "rev-parse", "--is-inside-work-tree") is None:
         raise ValueError(
-            f"--changed-since: got {revision!r}, want none: {root} is not in a git repository. Run without it."
+            f"--changed-since {revision}: {root} is not in a git repository, so it has no revisions. Run without it."
         )
     commit = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if commit is None:
-        raise ValueError(
-            f"--changed-since: got {revision!r}, want a git revision that is there. Fetch it, or name another."
-        )
+        raise ValueError(f"--changed-since: unknown git revision {revision!r}. Fetch it, or name another.")
     # A file that was renamed is one that went and one that came: both count.
     tracked = git(
         root, "diff", "--name-only", "--no-renames", "--no-ext-diff", "--relative", "-z", commit.strip(), "--"

@@ -149,7 +149,8 @@ def require_free(name: str, taken: tuple[str, ...], what: str) -> None:
             "letter on, and no word of Python's. It becomes the name of a file."
         )
     if name in taken:
-        raise BadRequest(f"new {what}: got {name!r}, which is taken; want another name. See `conformance list`.")
+        told = f"there is a {what} {name!r} already. Taken: {', '.join(taken)}"
+        raise BadRequest(f"new {what}: {told}. Choose another name.")
 
 
 def _bound(text: str) -> set[str]:

@@ -72,18 +72,15 @@ def require_variants(names: Sequence[str], known: Sequence[str]) -> None:
     """BadRequest for the first name that is not known."""
     for name in names:
         if name not in known:
-            raise BadRequest(
-                f"variant: got {name!r}, want one of {', '.join(known)}. "
-                f"{did_you_mean(name, known)}See `conformance list`."
-            )
+            raise BadRequest(f"unknown variant {name!r}. {did_you_mean(name, known)}Known: {', '.join(known)}.")
 
 
 def require_check(name: str, at: str) -> None:
     """BadRequest if no check has this name. ``at``: where it was said."""
     if name not in check_names():
         raise BadRequest(
-            f"{at}: got check {name!r}, want one of {', '.join(check_names())}. {did_you_mean(name, check_names())}"
-            "See the table of checks in README.md."
+            f"{at}: unknown check {name!r}. {did_you_mean(name, check_names())}Known: {', '.join(check_names())}. "
+            "README.md says what each asks."
         )
 
 
@@ -93,10 +90,10 @@ def require_case(case: str, variants: Sequence[str], known: Sequence[str]) -> No
     ``known``: all variants. A variant's name alone passes: only the plan has an example to show for it.
     """
     if not case:
-        raise BadRequest(f"--case: got '', want a planned case: {FORM}. See `conformance list VARIANT`.")
+        raise BadRequest(f"--case: the id is missing. Write {FORM}; `conformance list VARIANT` prints the ids.")
     parts = case.split("/")
     require_variants(parts[:1], known)
     if variants and parts[0] not in variants:
-        raise BadRequest(f"--case: got {case!r}, want a planned case of {', '.join(variants)}. Leave the names out.")
+        raise BadRequest(f"--case: this case belongs to {parts[0]}, not to {', '.join(variants)}. Leave the name out.")
     if len(parts) >= 4:
         require_check(parts[2], "--case")

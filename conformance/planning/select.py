@@ -150,6 +150,6 @@ def _no_case(case: str, known: Sequence[str]) -> BadRequest:
     example = next((each for each in usual if "/closed:" not in each), [*usual, *own, *known, "none"][0])
     near = did_you_mean(case, known, cutoff=0.8) if case.count("/") >= 3 else ""
     return BadRequest(
-        f"--case: got {case!r}, want a planned case: {FORM}, such as '{example}'. "
-        f"{near}`conformance list {variant}` prints them all, `conformance list --help` says how to read them."
+        f"--case: no case {case!r} is planned. {near}An id is {FORM}, such as '{example}'. "
+        f"`conformance list {variant}` prints them all, `conformance list --help` says how to read them."
     )

@@ -6,11 +6,15 @@ import sys
 from collections.abc import Sequence
 
 from conformance.judging.judge import judge
-from conformance.nouns.finding import Finding, Outcome
+from conformance.nouns.finding import Fault, Finding, Outcome
 from conformance.nouns.verdict import Verdict
 from conformance.planning.plan import Planned
 from conformance.reporting.rows import reference_fault
 from conformance.running.evidence import Evidence
+
+NOT_COMPARED = "NOT COMPARED"
+NOT_A_NUMBER = 1e300
+"""What an error of infinity is written as, and more."""
 
 
 def show(plan: Sequence[Planned], found: Evidence) -> int:
@@ -48,16 +52,16 @@ def ruling(asked: Planned, finding: Finding, verdict: Verdict) -> tuple[str, boo
         if decided.case == case:
             text, differing = reference_fault(finding)
             told = f"{text} ({', '.join(differing)})" if differing else text
-            return f"the reference ({case.reference}) is not to be trusted here: {told}", True
+            return f"not counted, because of the reference ({case.reference}): {told}", True
     for deviation, cases in verdict.declared:
         if case.id in cases:
-            return f"nobody is at fault: declared: {deviation.what} ({deviation.why}; {deviation.link})", True
+            return f"declared deviation: {deviation.what} ({deviation.why}; {deviation.link})", True
     for where, why in verdict.unproven:
         if where == case.id:
             return f"nothing is proven: {why}", False
     if finding.outcome is Outcome.NOT_APPLICABLE:
-        return f"nobody is at fault: the reference declares that it cannot answer: {finding.what}", True
-    return "nobody is at fault: they agree", True
+        return f"not counted: the reference declares that it cannot answer: {finding.what}", True
+    return "they agree", True
 
 
 def _figures(asked: Planned, finding: Finding) -> list[tuple[str, str]]:
@@ -65,24 +69,32 @@ def _figures(asked: Planned, finding: Finding) -> list[tuple[str, str]]:
     worst = finding.what + (f" at {finding.where}" if finding.where else "")
     at = f", {finding.reference_at}" if finding.reference_at else ""
     rows = [
-        ("outcome", f"{finding.outcome}: {finding.n_compared} numbers compared"),
-        ("worst" if finding.outcome is Outcome.DIFFER else "tightest", worst),
+        ("outcome", outcome(finding)),
+        ("worst" if finding.outcome is Outcome.DIFFER else "closest", worst + _share(finding)),
         ("got", f"{finding.got}   (subject: {asked.entry.name}, {finding.subject_at or asked.entry.location})"),
-        ("want", f"{finding.want}   ({_who_wants(asked, finding)}{at})"),
+        ("want", f"{finding.want}   (reference: {asked.reference.id}{at})"),
     ]
     if finding.outcome is Outcome.ERROR or finding.outcome is Outcome.NOT_APPLICABLE:
         rows[1:3] = [("asked", worst), ("got", f"{finding.got}   (reference or harness: {asked.reference.id})")]
     if finding.explained:
         rows.insert(2, ("reads as", finding.explained))
     if finding.limit:
-        rows.append(("error", f"{finding.error:.3g}, limit {finding.limit:.3g}"))
+        error = f"{finding.error:.3g}" if finding.error < NOT_A_NUMBER else "none: a side is not finite"
+        rows.append(("error", f"{error}, limit {finding.limit:.3g}"))
     return rows
 
 
-def _who_wants(asked: Planned, finding: Finding) -> str:
-    """A measured figure is the reference's; words may also be what the check asks of any subject."""
-    return (
-        f"reference: {asked.reference.id}"
-        if finding.numeric
-        else f"reference {asked.reference.id}, or what the check asks of any subject"
-    )
+def outcome(finding: Finding) -> str:
+    """The outcome, and over how many numbers; of shapes, dtypes and words, which they are."""
+    if finding.fault is Fault.REFERENCE and finding.want == "nan":
+        return f"{NOT_COMPARED}: the reference gives NaN"
+    if finding.outcome is Outcome.DIFFER and not finding.numeric and finding.got and finding.want:
+        aspect = next((t.aspect for t in finding.differing if str(t) == finding.what), "") or finding.what
+        return f"{finding.outcome}: {aspect} {finding.got} instead of {finding.want}"
+    return f"{finding.outcome}: {finding.n_compared} number{'' if finding.n_compared == 1 else 's'} compared"
+
+
+def _share(finding: Finding) -> str:
+    """How near an agreement is to its limit."""
+    agrees = finding.outcome is Outcome.AGREE and finding.limit > 0
+    return f" ({finding.error / finding.limit:.2g} of its limit)" if agrees else ""

@@ -10,11 +10,12 @@ from conformance.judging.gate import is_card
 from conformance.judging.judge import judge
 from conformance.judging.needed import needed
 from conformance.nouns.entry import Entry
-from conformance.nouns.finding import Severity
+from conformance.nouns.finding import Finding
 from conformance.nouns.verdict import Label
 from conformance.planning.plan import make_plan
 from conformance.reporting import cards
 from conformance.reporting.near import near_limits
+from conformance.reporting.rows import NO_FIGURES, Row, counted
 from conformance.reporting.view import SECTIONS, CardView
 from conformance.running.evidence import Evidence
 
@@ -58,15 +59,39 @@ def print_table(shown: tuple[CardView, ...], folder: Path) -> None:
     for cells in (header, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     for view in shown:
-        for row in view.rows:
-            if row.severity is Severity.MUST_FIX:
-                print(f"\nMUST-FIX {row.variant}: {row.told}\n  {view.command(row)}")
+        for same in _together(view.must_fix()):
+            print(f"\nMUST-FIX {view.name}: {_told(same)}")
+            if figures := _figures(view.verdict.findings.get(same[0].case)):
+                print(f"  {figures}")
+            print(f"  {view.command(same[0])}")
     near = near_limits(finding for view in shown for finding in view.verdict.findings.values())
     for line in near:
-        print(f"NEAR ITS LIMIT {line}", file=sys.stderr)
+        print(f"Close to the limit: {line}", file=sys.stderr)
     if near:
-        print("Another CPU may round across it; no card depends on these lines.", file=sys.stderr)
+        print("Another CPU may round these to the other side. No card depends on them.", file=sys.stderr)
     print(f"\n{cards.label_counts(shown)}. Summary: {folder / cards.INDEX}")
+
+
+def _together(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows that say the same of different references as one; those of the output first."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.text.partition("; also differ")[0], []).append(row)
+    return sorted(groups.values(), key=lambda found: "/forward/" not in found[0].case)
+
+
+def _told(rows: Sequence[Row]) -> str:
+    """The first row's text, with the number of cases of all, and the references if there are several."""
+    references = dict.fromkeys(row.case.split("/")[1] for row in rows if row.case.count("/") >= 3)
+    text = rows[0].text.replace(NO_FIGURES, "") + (f" (against {', '.join(references)})" if len(references) > 1 else "")
+    return counted(sum(len(row.cases) for row in rows), text)
+
+
+def _figures(finding: Finding | None) -> str:
+    """What was measured in the case that the command shows."""
+    if finding is None or not (finding.numeric and finding.limit):
+        return ""
+    return f"got {finding.got}, want {finding.want}; error {finding.error:.3g}, limit {finding.limit:.3g}"
 
 
 def status(shown: tuple[CardView, ...]) -> int:

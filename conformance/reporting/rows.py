@@ -70,6 +70,8 @@ def counted(n: int, text: str) -> str:
     return text if n == 1 else f"({n} cases) {text}"
 
 
+NO_FIGURES = " (figures: run the command)"
+"""On a card, which must be the same on every machine."""
 LACKING = "unproven: no case agreed in the check "
 Seen = tuple[Note | None, str, tuple[str, ...], str, tuple[str, ...]]
 """What a NOTE is about (None: MUST-FIX), text, all that differs (where the text does not say), case, and what else
@@ -143,7 +145,7 @@ def describe(finding: Finding) -> str:
     if finding.numeric:
         if finding.explained:
             return f"{finding.what} is off: {finding.explained}"
-        return f"{finding.what} differs beyond the limit (figures: run the command)"
+        return f"{finding.what} differs beyond the limit{NO_FIGURES}"
     return finding.in_words
 
 

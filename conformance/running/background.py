@@ -77,9 +77,9 @@ class Progress:
         self.done = 0
         self.bar: Bar | None = None
 
-    def start(self, total: int) -> None:
-        """Say how much there is to do."""
-        print(f"{total} cases; importing the references takes a few seconds", file=sys.stderr)
+    def start(self, total: int, told: str = "") -> None:
+        """Say how much there is to do, ``told``: in other words than the number."""
+        print(f"{told or f'{total} cases'}; importing the references takes a few seconds", file=sys.stderr)
         self.bar = Bar("audit", total) if total else None
 
     def step(self, done: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from conformance import cli
+from conformance.commands import audit
 from conformance.nouns.finding import Finding, Outcome
 from conformance.reporting import report
 from conformance.running import collect
@@ -84,6 +87,42 @@ def test_an_audit_of_a_wrong_subject(
     only(answers, "sound")
     assert cli.main(["audit", "--entries", f"{TOYS}:ONE"]) == 1
     assert "MUST-FIX sound: output: got 1, want 2" in capsys.readouterr().out
+
+
+def test_one_mistake_is_one_finding_with_its_figures(
+    here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A block for each reference would hide that it is one mistake, and the figures be missing."""
+    only(answers, "shifted")
+    assert cli.main(["audit", "shifted", "--entries", f"{TOYS}:BOTH"]) == 1
+    blocks = [b for b in capsys.readouterr().out.split("\n\n") if b.startswith("MUST-FIX")]
+    assert "/forward/" in blocks[0].splitlines()[-1]
+    assert "(against " in blocks[0]
+    assert "figures: run the command" not in "".join(blocks)
+    case = blocks[0].rpartition("--case '")[2].rstrip("'")
+    found = answers[case]
+    assert f"  got {found.got}, want {found.want}; error {found.error:.3g}, limit {found.limit:.3g}" in blocks[0]
+    texts = [block.splitlines()[0].partition("; also differ")[0].rpartition(" cases) ")[2] for block in blocks]
+    assert len(set(texts)) == len(texts)
+
+
+def test_how_many_cases_are_run(
+    here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would know that one case brings others, or that everything takes minutes."""
+    cli.main(["audit", "--entries", f"{TOYS}:ONE", "--case", toys.ODD.id])
+    assert "1 case (and 2 that the judge needs)" in capsys.readouterr().err
+    asked = argparse.Namespace(case=None, variants=[], entries=None)
+    told = audit._how_many(asked, 7886, 14)
+    assert told == "Auditing all 14 variants: 7886 cases, about 3 minutes. Name a variant to audit only one"
+
+
+def test_what_another_library_says_of_its_import_is_not_repeated() -> None:
+    """Each command would begin with the name of a package that nobody needs."""
+    log = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    told = "Failed to load CPU gemm_4bit_forward from kernels-community: %s."
+    records = [logging.LogRecord(log.name, logging.WARNING, "", 0, text, (), None) for text in (told, "another line")]
+    assert [bool(log.filter(record)) for record in records] == [False, True]
 
 
 def test_a_run_writes_the_reports_and_is_shut_until_they_are_committed(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from conformance.nouns.finding import Case, Finding, Outcome
+from conformance.nouns.finding import Case, Compared, Fault, Finding, Outcome
 from conformance.nouns.verdict import Deviation
 from conformance.planning.plan import make_plan
 from conformance.planning.select import plan_for
@@ -26,7 +26,7 @@ DECLARED = replace(
     ),
 )
 CASES = [
-    (State.AGREE, toys.SOUND, {}, 0, "nobody is at fault: they agree"),
+    (State.AGREE, toys.SOUND, {}, 0, "they agree"),
     (State.DIFFERS, toys.SOUND, {FORWARD: differ, WITNESS: differ}, 1, "the subject (sound) is at fault"),
     (
         State.WITNESSED,
@@ -35,7 +35,13 @@ CASES = [
         0,
         "In `peft:gate`, output is wrong: 2 instead of 1. The closed form agrees with the variant.",
     ),
-    (State.DECLARED, DECLARED, {FORWARD: differ, WITNESS: differ}, 0, "declared: it is shifted (on purpose; https://"),
+    (
+        State.DECLARED,
+        DECLARED,
+        {FORWARD: differ, WITNESS: differ},
+        0,
+        "declared deviation: it is shifted (on purpose; https://",
+    ),
 ]
 
 
@@ -105,6 +111,38 @@ def test_who_gave_which_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert "got        1   (subject: sound, " in printed
     assert "want       2   (reference: peft:gate)" in printed
     assert "same case  against closed:gate: AGREE" in printed
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            {"what": "output: shape", "got": "(20,)", "want": "(1, 20)"},
+            "outcome    DIFFER: shape (20,) instead of (1, 20)",
+        ),
+        ({"numeric": True, "error": 1e308, "limit": 1e-12}, "error      none: a side is not finite, limit 1e-12"),
+    ],
+)
+def test_what_differs_is_named(capsys: pytest.CaptureFixture[str], more: dict[str, object], said: str) -> None:
+    """A wrong shape would read as two numbers compared, and NaN as an error of 1e+308."""
+    aspect = (Compared("output", "shape"),)
+    _, printed, _ = shown(toys.SOUND, {FORWARD: lambda case: differ(case, differing=aspect, **more)}, capsys)
+    assert said in printed
+
+
+def test_what_is_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reference that gives NaN would be counted as an error of 1e+308 against it."""
+    nan = {"numeric": True, "want": "nan", "fault": Fault.REFERENCE, "error": 1e308, "limit": 1e-12}
+    _, printed, _ = shown(toys.SOUND, {FORWARD: lambda case: differ(case, **nan)}, capsys)
+    assert "outcome    NOT COMPARED: the reference gives NaN" in printed
+    assert "judge      not counted, because of the reference (peft:gate): " in printed
+
+
+def test_how_near_an_agreement_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody would know how near to its limit an agreement is."""
+    near = {"what": "output", "error": 1.0, "limit": 4.0, "numeric": True}
+    _, printed, _ = shown(toys.SOUND, {FORWARD: lambda case: agree(case, **near)}, capsys)
+    assert "closest    output (0.25 of its limit)" in printed
 
 
 def test_one_case_is_run_with_its_witnesses() -> None:

@@ -37,18 +37,18 @@ def test_an_unknown_variant(
 ) -> None:
     """A misspelt variant would be audited as nobody, and pass."""
     said = refused(capsys, command, "loar")
-    assert said.splitlines()[-1].startswith("conformance: variant: got 'loar', want one of lora, ")
-    assert "Did you mean 'lora'? See `conformance list`." in said
+    told = "conformance: unknown variant 'loar'. Did you mean 'lora'? Known: lora, "
+    assert said.splitlines()[-1].startswith(told)
 
 
 @pytest.mark.parametrize(
     ("case", "want"),
     [
         (f"{toys.ODD.id}x", f"Did you mean '{toys.ODD.id}'?"),
-        ("sound/nonsense", "want a planned case: VARIANT/REFERENCE/CHECK/CONFIGURATION, such as 'sound/peft:gate/for"),
+        ("sound/nonsense", "is planned. An id is VARIANT/REFERENCE/CHECK/CONFIGURATION, such as 'sound/peft:gate/for"),
         ("sound", "such as 'sound/peft:gate/forward/perturbed-f64-"),
-        ("nobody/peft:gate/params/plain", "got 'nobody', want one of sound"),
-        ("", "got '', want a planned case"),
+        ("nobody/peft:gate/params/plain", "unknown variant 'nobody'. Known: sound."),
+        ("", "--case: the id is missing. Write VARIANT/REFERENCE/CHECK/CONFIGURATION"),
     ],
 )
 def test_an_unknown_case(
@@ -61,7 +61,34 @@ def test_an_unknown_case(
 def test_a_case_of_another_variant(here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str]) -> None:
     """A case would be looked for under a variant that it is not of."""
     case = "dora/peft:dora/forward/perturbed-f64-in12-out20-r4-alpha6-bias-batch5"
-    assert "want a planned case of lora" in refused(capsys, "audit", "lora", "--case", case)
+    said = refused(capsys, "audit", "lora", "--case", case)
+    assert "--case: this case belongs to dora, not to lora. Leave the name out." in said
+
+
+def test_a_change_and_names(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two ways to choose variants would be taken for one."""
+    said = refused(capsys, "audit", "--changed-since", "HEAD", "dora")
+    assert "--changed-since cannot be combined with variant names or --case." in said
+
+
+def test_a_folder_that_cannot_be_made(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error would be the system's, without the option."""
+    (here / "file").write_text("")
+    said = refused(capsys, "audit", "--entries", f"{TOYS}:ONE", "--out", "file/x")
+    assert "--out file/x: cannot create this folder (Not a directory). Name another one." in said
+
+
+def test_a_check_of_a_name_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """Somebody would look for a check in the list of variants."""
+    said = refused(capsys, "new", "check", "forward")
+    assert "new check: there is a check 'forward' already. Taken: references, params, " in said
+
+
+def test_a_class_without_a_colon(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error would be of an import."""
+    said = refused(capsys, "new", "entry", "mine.py", "--method", "lora", "--class", "my_lora.MyLoRA")
+    assert "--class my_lora.MyLoRA has no colon. Write --class my_lora:MyLoRA (a colon before the class)." in said
+    assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5", "", "\N{SUPERSCRIPT TWO}"])
@@ -128,7 +155,7 @@ def test_a_command_that_is_none(capsys: pytest.CaptureFixture[str], arguments: l
 
 def test_a_revision_outside_git(here: Path, answers: dict[str, Finding], capsys: pytest.CaptureFixture[str]) -> None:
     """The revision that verdicts may not fall behind would silently not be looked at."""
-    assert "--against: got 'main'" in refused(capsys, "run", "--against", "main")
+    assert "--against main: " in refused(capsys, "run", "--against", "main")
 
 
 def test_committed_results_that_cannot_be_read(
@@ -201,7 +228,7 @@ def test_a_limit_that_is_none(capsys: pytest.CaptureFixture[str], command: str, 
     [
         (("adit",), "Did you mean 'audit'?"),
         (("list", "lora", "--check", "forwrad"), "Did you mean 'forward'?"),
-        (("audit", "--case", "lora/peft:lora/grads/x"), "--case: got check 'grads', want one of references, params"),
+        (("audit", "--case", "lora/peft:lora/grads/x"), "--case: unknown check 'grads'. Known: references, params"),
         (("audit", "--case", "lroa/peft:lora/gradients/x"), "Did you mean 'lora'?"),
         (("audit", "DoRA"), "Did you mean 'dora'?"),
         (("cost", "peesa"), "Did you mean 'pissa'?"),

@@ -50,6 +50,15 @@ ONE_DTYPE = replace(FOREIGN, mixes_dtypes=False, stored=Stored.AS_LAYER)
 MERGES = Lifecycle(merge=lambda subject: subject.host.get_submodule("layer").merge())  # type: ignore[operator]
 
 
+def test_a_put_that_returns_something_else() -> None:
+    """A forgotten return would read as tensors without a name."""
+    forgotten = entry("forgotten", "lora", lambda layer, settings: None)
+    with pytest.raises(BadRequest, match=r"put\(\) returned None and changed nothing in the layer. Did you forget"):
+        preflight((forgotten,))
+    with pytest.raises(BadRequest, match=r"put\(\) returned an int. It must return the nn.Module to call, or None if"):
+        preflight((entry("number", "lora", lambda layer, settings: 3),))  # type: ignore[arg-type, return-value]
+
+
 def lora(kind: type[nn.Module], promises: Promises = ONE_DTYPE, **more: object) -> Entry:
     """A LoRA of another library as an entry."""
     buffers = () if kind is OwnLayer else ("*.alpha",)

@@ -84,7 +84,7 @@ def test_the_command_of_a_finding_finds_the_entry(tmp_path: Path) -> None:
 MISTAKES = {
     "conforms_to('lorra')(OwnLayer)": "Did you mean 'lora'?",
     "conforms_to('lora', names={'A': 'lora_C'})(OwnLayer)": "want one of layer.lora_A",
-    "conforms_to('lora')(Wanting)": "whose constructor also wants secret",
+    "conforms_to('lora')(Wanting)": "unknown constructor parameters secret. Known names: base, base_layer",
     "conforms_to('lora')(nn.Linear)": "want one tensor for each name of the formula",
     "conforms_to('lora')(fails)": "RuntimeError: not today",
 }
@@ -111,6 +111,11 @@ def test_other_uses_are_said(pytester: pytest.Pytester) -> None:
     )
     result = pytester.runpytest("-p", PLUGIN)
     assert "Move it out of the class" in result.stdout.str() + result.stderr.str()
+    assert result.ret != 0
+    pytester.makepyfile(test_mine="from conformance import conforms_to\n\ntest_it = conforms_to('lora')\n")
+    result = pytester.runpytest("-p", PLUGIN)
+    told = "test_it = conforms_to('lora') names no code. Write test_it = conforms_to('lora')(MyClass)"
+    assert told in result.stdout.str() + result.stderr.str()
     assert result.ret != 0
 
 
