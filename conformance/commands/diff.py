@@ -21,9 +21,11 @@ def add_to(commands: Commands) -> None:
         description="Compares the committed results.json of a revision with the one on disk. Nothing is measured. "
         "Status 0: nothing changed; 1: something did.",
     )
-    parser.add_argument("revision", metavar="REV", help="git revision to compare with")
-    parser.add_argument("to", metavar="REV", nargs="?", help="another one in place of what is on disk")
-    parser.add_argument("--reports", type=Path, default=REPORTS, metavar="DIR", help="default reports/")
+    parser.add_argument("revision", metavar="OLD", help="the old git revision")
+    parser.add_argument("to", metavar="NEW", nargs="?", help="the new one (default: what is on disk)")
+    parser.add_argument(
+        "--reports", type=Path, default=REPORTS, metavar="DIR", help="folder of the results (default reports/)"
+    )
     parser.add_argument("--json", action="store_true", help="print plain data")
     parser.set_defaults(command=run)
 

@@ -23,13 +23,15 @@ def add_to(commands: Commands) -> None:
     """Say what ``fuzz`` takes."""
     parser = commands.add_parser(
         "fuzz",
-        help="look for a difference anywhere in the space of uses",
+        help="random search for a difference, over dtypes, sizes, modes and options",
         description="Status 0: no difference was found in the time; 1: one was, and its smallest case is printed. "
         "conformance audit --case replays it.",
     )
     parser.add_argument("variant", metavar="VARIANT")
-    parser.add_argument("--minutes", type=minutes, default=5.0, help="how long to look (default 5)")
-    parser.add_argument("--seed", type=int, default=0, help="another one looks elsewhere (default 0)")
+    parser.add_argument("--minutes", type=minutes, default=5.0, help="how long to search (default 5)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the random search; another seed tries other points (default 0)"
+    )
     parser.add_argument(
         "--keep", action="store_true", help="add what is found to the corpus, which every plan includes"
     )

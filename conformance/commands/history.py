@@ -17,12 +17,18 @@ def add_to(commands: Commands) -> None:
     """Say what ``history`` takes."""
     parser = commands.add_parser(
         "history",
-        help="verdicts over time, from git",
+        help="verdicts over time, from git; the newest is on the right",
         description="One line per variant, one letter per commit that changed results.json: C CORRECT, P PARTIAL, "
         "U UNPROVEN, B BUGGY, . not audited.",
     )
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help="only these")
-    parser.add_argument("--reports", type=Path, default=REPORTS, metavar="DIR", help="default reports/")
+    parser.add_argument(
+        "--reports",
+        type=Path,
+        default=REPORTS,
+        metavar="DIR",
+        help="folder of the committed results (default reports/)",
+    )
     parser.add_argument("--json", action="store_true", help="print plain data")
     parser.set_defaults(command=run)
 

@@ -18,7 +18,9 @@ GROUPS = {"start": "init", "tensors": "params", "numbers": "forward", "lifecycle
 
 def add_to(commands: Commands) -> None:
     """Say what ``new`` takes."""
-    parser = commands.add_parser("new", help="write the files of a new variant or check, and register them")
+    parser = commands.add_parser(
+        "new", help="write the starting files of a new variant, check or entry, and register them"
+    )
     kinds = parser.add_subparsers(required=True, metavar="variant|check|entry")
     variant = kinds.add_parser("variant", help="a starter that runs, its reference, its row, its exchange with peft")
     variant.add_argument("name", metavar="NAME", help="lower case; if peft has a method of this name, it is used")

@@ -39,7 +39,7 @@ def add_entries(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--entries",
         metavar="MODULE:ATTRIBUTE",
-        help="audit this entry, tuple of entries or library instead of ours; MODULE may be a file",
+        help="use this entry, tuple of entries or library instead of ours; MODULE may be a file (mine.py:ENTRY)",
     )
 
 

@@ -24,19 +24,30 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("--model", type=Path, required=True, help="local folder, or a config file (random weights)")
     parser.add_argument("--variant", required=True, help="what to train; see `conformance list`")
-    parser.add_argument("--data", type=Path, help="text, JSON or JSONL to learn (without: sequences made here)")
+    parser.add_argument("--data", type=Path, help="text, JSON or JSONL to train on (default: generated sequences)")
     parser.add_argument(
-        *("--set",), dest="settings", action="append", default=[], metavar="NAME=VALUE", help="an option: r=16; again"
+        *("--set",),
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set an option, such as r=16; may be repeated",
     )
-    parser.add_argument("--targets", nargs="+", default=[], metavar="LAYER", help="names of layers (every linear one)")
-    parser.add_argument("--lr", type=_rate, help="learning rate (that of the method's authors)")
+    parser.add_argument(
+        "--targets", nargs="+", default=[], metavar="LAYER", help="names of layers (default: every linear layer)"
+    )
+    parser.add_argument("--lr", type=_rate, help="learning rate (default: that of the method's authors)")
     parser.add_argument("--steps", type=positive, default=40, help="optimiser steps (default %(default)s)")
     parser.add_argument("--batch", type=positive, default=16, help="sequences per step (default %(default)s)")
     parser.add_argument("--length", type=positive, default=64, help="tokens of a sequence of --data (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of start, data and control (default %(default)s)")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the base's weights (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of start, data and control (default %(default)s)")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="dtype of the base's weights (default %(default)s)"
+    )
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="where to train (default %(default)s)")
-    parser.add_argument("--plot", type=Path, help="where the loss plot goes (.conformance/probe/MODEL-VARIANT.svg)")
+    parser.add_argument(
+        "--plot", type=Path, help="file of the loss plot (default .conformance/probe/MODEL-VARIANT.svg)"
+    )
     add_json(parser)
     parser.set_defaults(command=run)
 

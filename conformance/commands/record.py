@@ -14,7 +14,9 @@ PLACE = "MODULE:ATTRIBUTE"
 
 def add_to(commands: Commands) -> None:
     """Say what ``record`` takes."""
-    parser = commands.add_parser("record", help="record what references are, and where their links lead")
+    parser = commands.add_parser(
+        "record", help="write down an entry's own references: hashes of sources, numbers of its code, links"
+    )
     kinds = parser.add_subparsers(required=True, metavar="lock|vectors|links")
     lock = kinds.add_parser("lock", help="hashes of the sources of an entry's own live reference, beside the entry")
     lock.add_argument("--entries", required=True, metavar=PLACE, help="the entry; MODULE may be a file")

@@ -42,7 +42,7 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--reports",
         type=Path,
-        help="where the cards go (default reports/, in a git checkout only; with --entries: .conformance/subjects/...)",
+        help="folder for the cards. Default: reports/ of a git checkout; with --entries .conformance/subjects/...",
     )
     parser.add_argument("--against", metavar="REV", help="git revision whose verdicts may not get worse (default HEAD)")
     parser.add_argument("--changed-since", metavar="REV", help=SINCE + "; compared with that revision's verdicts")

@@ -25,6 +25,10 @@ A case id is VARIANT/REFERENCE/CHECK/CONFIGURATION. The configuration reads, fro
   bias or nobias     whether the layer has a bias
   batch5, batch2x3   leading dimensions of the input; nobatch: a single vector
   train              in training mode; last come the variant's options and the corner case, if there are any
+  grad=inference     circumstances that the check `space` varies, named only where they are not the usual ones: here
+  life=written       the mode of the call, and the adapter's history before it (written: a write through .data)
+  by=3.0             size of the random shift of the trained tensors, as a share of their own (0.5 otherwise)
+  calls=again        how it is called (again: a second backward over one graph). A card lists every value of every axis
 """
 """How to read a case id, for the help of the commands."""
 

@@ -15,8 +15,9 @@ import pytest
 
 from conformance import cli
 from conformance.commands import audit
-from conformance.nouns.finding import Finding, Outcome
+from conformance.nouns.finding import Finding, Outcome, Severity
 from conformance.reporting import report
+from conformance.reporting.rows import Row
 from conformance.running import collect
 from conformance.running.evidence import Evidence
 from subjects.own.roster import ENTRIES
@@ -97,13 +98,27 @@ def test_one_mistake_is_one_finding_with_its_figures(
     assert cli.main(["audit", "shifted", "--entries", f"{TOYS}:BOTH"]) == 1
     blocks = [b for b in capsys.readouterr().out.split("\n\n") if b.startswith("MUST-FIX")]
     assert "/forward/" in blocks[0].splitlines()[-1]
-    assert "(against " in blocks[0]
     assert "figures: run the command" not in "".join(blocks)
     case = blocks[0].rpartition("--case '")[2].rstrip("'")
     found = answers[case]
     assert f"  got {found.got}, want {found.want}; error {found.error:.3g}, limit {found.limit:.3g}" in blocks[0]
     texts = [block.splitlines()[0].partition("; also differ")[0].rpartition(" cases) ")[2] for block in blocks]
     assert len(set(texts)) == len(texts)
+
+
+def test_findings_against_several_references_are_one() -> None:
+    """Twelve blocks would say three things."""
+    off, other = "output is off: a; also differ: b", "output is off: a; also differ: c"
+    one, two, gradient = (
+        Row(Severity.MUST_FIX, "v", text, "", "", cases)
+        for text, cases in (
+            (off, ("v/peft:v/forward/x", "v/peft:v/forward/y")),
+            (other, ("v/closed:v/forward/x",)),
+            ("gradient of A is off", ("v/peft:v/gradients/x",)),
+        )
+    )
+    assert report._together([gradient, one, two]) == [[one, two], [gradient]]
+    assert report._told([one, two]) == f"(3 cases) {off} (against peft:v, closed:v)"
 
 
 def test_how_many_cases_are_run(

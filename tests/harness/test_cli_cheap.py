@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conformance.checks.registry import CHECKS
+from conformance.cli import main
 from conformance.planning.names import READING, check_names
 from conformance.planning.select import own_names
 from subjects.own.names import listed
@@ -108,3 +109,22 @@ def test_the_help_says_how_to_read_a_case() -> None:
         assert READING in conformance(command, "--help").stdout
     for word in ("perturbed", "f32+bf16", "alpha6", "nobias", "batch5", "nobatch", "train"):
         assert word in READING
+
+
+HELPS = {
+    "fuzz": ("seed of the random search",),
+    "probe": ("set an option, such as r=16; may be repeated", "names of layers (default: every linear layer)"),
+    "history": ("folder of the committed results",),
+    "diff": ("OLD", "NEW", "the new one (default: what is on disk)"),
+    "list": ("grad=inference", "life=written", "by=3.0", "calls=again", "use this entry, tuple of entries or library"),
+    "run": ("folder for the cards. Default: reports/ of a git checkout; with --entries",),
+}
+
+
+@pytest.mark.parametrize("command", HELPS)
+def test_the_help_says_what_an_option_does(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Somebody would have to read the code to learn what a seed, or a part of a case's id, is."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert [text for text in HELPS[command] if text not in said] == []

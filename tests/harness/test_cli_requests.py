@@ -228,7 +228,10 @@ def test_a_limit_that_is_none(capsys: pytest.CaptureFixture[str], command: str, 
     [
         (("adit",), "Did you mean 'audit'?"),
         (("list", "lora", "--check", "forwrad"), "Did you mean 'forward'?"),
-        (("audit", "--case", "lora/peft:lora/grads/x"), "--case: unknown check 'grads'. Known: references, params"),
+        (
+            ("audit", "--case", "lora/peft:lora/grads/x"),
+            "--case: unknown check 'grads'. Did you mean 'gradients'? Known: references",
+        ),
         (("audit", "--case", "lroa/peft:lora/gradients/x"), "Did you mean 'lora'?"),
         (("audit", "DoRA"), "Did you mean 'dora'?"),
         (("cost", "peesa"), "Did you mean 'pissa'?"),
