@@ -67,7 +67,8 @@ class Entry:
     @property
     def math(self) -> str:
         """The formula: the first indented block of the module's docstring."""
-        text = inspect.getdoc(inspect.getmodule(self.code)) or ""
+        module = inspect.getmodule(self.code)
+        text = (module.__doc__ if module else "") or ""  # as written: getdoc would dedent a block that is all there is
         block = re.search(r"(?:^ {4,}\S.*\n?)+", text, re.MULTILINE)
         return inspect.cleandoc(block.group()) if block else ""
 
