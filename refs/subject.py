@@ -116,6 +116,14 @@ class Subject:
                     raise KeyError(f"no tensor {name} at {path}")
                 tensor.copy_(view.write(value, tensor.shape))
 
+    def kept(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+        """The values as this subject would store them in ``dtype``, read back in float64; others rounded to it."""
+        found = {name: value.to(dtype).double() for name, value in values.items()}
+        for name, (path, view) in self.names.items():
+            if name in found and isinstance(tensor := _at(self.host, path), Tensor):
+                found[name] = view.read(view.write(values[name].double(), tensor.shape).to(dtype).double())
+        return found
+
     def base_parameters(self) -> dict[str, Tensor]:
         """The base layer's parameters, without tensors of the adapter that some code keeps on the layer itself."""
         own = {id(tensor) for tensor in self.leaves().values()}

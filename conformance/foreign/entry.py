@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -71,7 +72,10 @@ def entry(
         refused=tuple(refused),
         lifecycle=lifecycle,
         deviations=tuple(deviations),
-        promises=_limits(build, of) if promises is None else promises,
+        promises=replace(
+            _limits(build, of) if promises is None else promises,
+            offset=any(isinstance(where, tuple) and where[1].linear is not None for where in given.values()),
+        ),
         notes=tuple(notes),
     )
 

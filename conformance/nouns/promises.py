@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,7 +42,8 @@ class Promises:
     is not asked. ``merging``: what a second merge does; ``merges_exactly``: a merged weight is rounded to the layer's
     dtype once, and unmerging gives the old bits back; otherwise float64 and float32 are asked, with their limits.
     ``checks_base``: a load onto another base fails. ``bookkeeping``: buffers (patterns over paths in the host) that are
-    no tensors of the formula.
+    no tensors of the formula. ``offset``: a tensor is stored less a constant, so what acts on stored numbers by their
+    size (weight decay, rounding between two steps in half precision) acts otherwise, and is not asked in training.
     ``as_reference``: no more is asked of its lifecycle than the live reference itself gives; what is stricter than the
     reference, or differs in float64 only, is listed and is not BUGGY.
     """
@@ -58,6 +60,11 @@ class Promises:
     checks_base: bool = True
     bookkeeping: tuple[str, ...] = ()
     as_reference: bool = False
+    offset: bool = False
+
+    def has(self, options: Iterable[tuple[str, object]]) -> bool:
+        """Whether it offers all of these options."""
+        return self.offers is None or {name for name, _ in options} <= set(self.offers)
 
     @property
     def limits(self) -> tuple[tuple[str, str], ...]:
@@ -91,6 +98,8 @@ class Promises:
             made.append("a merged weight is compared in float64 and float32, not bit by bit")
         if not self.checks_base:
             made.append("a load onto another base is not refused")
+        if self.offset:
+            made.append("stores a tensor less a constant: training with weight decay, or in bfloat16, is not asked")
         if self.as_reference:
             made.append("save, load, merge and use need not do more than the live reference does")
             made.append("versions of transformers and bitsandbytes are not compared with the lock")

@@ -47,7 +47,7 @@ def make_plan(entries: Iterable[Entry], checks: tuple[Check, ...] = CHECKS) -> t
 
 def offered(promises: Promises, reference: Reference) -> bool:
     """Whether the subject has every option that the reference sets."""
-    return promises.offers is None or {name for name, _ in reference.options} <= set(promises.offers)
+    return promises.has(reference.options)
 
 
 def _asked_of(promises: Promises, reference: Reference, probes: tuple[Probe, ...]) -> tuple[Probe, ...]:

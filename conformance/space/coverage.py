@@ -22,7 +22,9 @@ def coverage(entry: Entry) -> CoverageFacts:
     """
     method = entry.method
     assert method is not None
-    references = [reference for reference in method.references if asked(reference)]
+    references = [
+        reference for reference in method.references if asked(reference) and entry.promises.has(reference.options)
+    ]
     asked_for: dict[str, dict[str, None]] = {}
     meanings: dict[str, str] = {}
     excuses: dict[tuple[str, str], list[str]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -11,10 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from conformance.checks.start.distribution import distribution
 from conformance.foreign.entry import entry
 from conformance.foreign.preflight import preflight
 from conformance.judging.needed import needed
 from conformance.nouns.entry import Entry
+from conformance.nouns.finding import Outcome
+from conformance.nouns.lifecycle import Lifecycle
 from conformance.nouns.promises import FOREIGN, Stored
 from conformance.nouns.verdict import Label
 from conformance.planning.names import BadRequest
@@ -27,6 +31,7 @@ from refs.foreign.formula import formula
 from refs.reference import Array, Method
 from refs.registry import METHODS
 from refs.settings import Settings
+from refs.subject import Subject
 
 ONE_DTYPE = replace(FOREIGN, mixes_dtypes=False, stored=Stored.AS_LAYER)
 
@@ -115,6 +120,47 @@ def test_what_is_wrong_beside_a_formula_is_found(kind: type[Gained], check: str,
     assert view.verdict.label is Label.BUGGY
     found = [decided.finding for decided in view.verdict.buggy if decided.case.check == check]
     assert told in {f.what for f in found} | {name for f in found for name in f.others}
+
+
+def folded(off: float) -> Callable[[Subject], None]:
+    """A merge that writes W' and b' into the layer, the update times ``off``, and takes the module off."""
+
+    def merge(subject: Subject) -> None:
+        module = subject.host.get_submodule("layer")
+        assert isinstance(module, Gained)
+        with torch.no_grad():
+            update = module.scaling * off * module.B @ module.A
+            module.base.weight.copy_((module.base.weight + update) * module.g[:, None])
+            if module.base.bias is not None:
+                module.base.bias.mul_(module.g)
+        subject.host.layer = module.base
+
+    return merge
+
+
+@pytest.mark.parametrize(("off", "label", "checks"), [(1.0, Label.CORRECT, set()), (1.5, Label.BUGGY, {"merge"})])
+def test_a_lifecycle_beside_a_formula_is_asked_what_a_formula_can_tell(
+    off: float, label: Label, checks: set[str]
+) -> None:
+    """Autocast and half precision, of which a formula tells nothing, would make every such entry UNPROVEN."""
+    of = replace(audited(Gained), lifecycle=Lifecycle(merge=folded(off)))
+    plan = [p for p in make_plan((of,)) if p.case.check in ("merge", "execution_modes")]
+    assert {p.probe.special for p in plan if p.case.check == "execution_modes"} >= {"cast", "compile", "deepcopy"}
+    found = [run_case(planned) for planned in plan]
+    assert not [f for f in found if f.outcome is Outcome.ERROR]
+    assert {f.case.split("/")[2] for f in found if f.outcome is Outcome.DIFFER} == checks
+
+
+@pytest.mark.parametrize("size", [(4, 4), (16, 1), (3, 64)])
+def test_few_random_numbers_get_more_room(size: tuple[int, ...]) -> None:
+    """A small tensor that is drawn as it should be would be a finding, by chance; or another spread none."""
+    generator = torch.Generator().manual_seed(0)
+    for kind in (torch.rand, torch.randn):
+        for _ in range(20):
+            got, want = (kind(32, *size, generator=generator) - (kind is torch.rand) * 0.5 for _ in range(2))
+            assert [c.aspect for c in distribution("A", got, want) if not c.agrees] == []
+            wider = {c.aspect for c in distribution("A", got * 2, want) if not c.agrees}
+            assert "spread at t=0" in wider
 
 
 def test_gradients_by_differentiation_are_those_worked_out_by_hand() -> None:

@@ -15,7 +15,7 @@ from conformance.nouns.entry import Entry
 from conformance.nouns.facts import Answer, Use
 from conformance.nouns.finding import Finding, Outcome
 from conformance.nouns.probe import Probe
-from refs.reference import Reference
+from refs.reference import Built, Reference
 
 WAYS: dict[str, Callable[[Trial], Iterable[Comparison]]] = {
     "compile": partial(compiled, backend="aot_eager"),
@@ -42,12 +42,12 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     """Every mode, and the option sets in some of them, once per entry with a lifecycle."""
     if entry.lifecycle is None or entry.method is None or reference is not entry.method.main:
         return ()  # an entry without a lifecycle is a formula alone
+    layer = isinstance(reference, Built)  # a formula says nothing of how much rounding is allowed
     float32 = replace(WIDE, dtype="float32", adapter=None, batch=(64,))
     training = replace(SMALL, training=True, options=(("dropout", DROPOUT),) if entry.has_dropout else ())
     return (
         *(replace(SMALL, special=way) for way in WAYS if way not in ("trace", "autocast", "cast", "one-entry")),
-        replace(float32, special="autocast"),
-        replace(float32, special="cast"),
+        *(replace(float32, special=way) for way in ("autocast", "cast") if layer or way == "cast"),
         replace(training, special="recompute"),
         replace(training, special="trace"),
         replace(WIDE, dtype="bfloat16", adapter=None, batch=(64,), special="trace"),
