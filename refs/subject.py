@@ -49,6 +49,11 @@ class Slot:
     """``parameter``, ``buffer``, or ``plain`` for a tensor that the module does not register."""
 
 
+def _transposed(layer: nn.Module) -> bool:
+    """Whether it is a Conv1D of transformers, which is not imported for that; any other layer keeps (d_out, d_in)."""
+    return any(kind.__name__ == "Conv1D" for kind in type(layer).__mro__)
+
+
 @dataclass
 class Subject:
     """An adapted layer: ``host`` is called, ``base`` is the plain linear layer underneath.
@@ -71,7 +76,7 @@ class Subject:
     def weight(self) -> Tensor:
         """What is in the layer, ``(d_out, d_in)``, whichever way the layer stores it: a view to read and write."""
         stored = self.base.weight.detach()
-        return stored if isinstance(self.base, nn.Linear) else stored.T
+        return stored.T if _transposed(self.base) else stored
 
     def train(self, mode: bool = True) -> None:
         """Training mode on or off."""

@@ -11,7 +11,9 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from conformance.foreign.conforms import conforms_to
 from conformance.foreign.entry import entry
@@ -28,10 +30,11 @@ from conformance.reporting import report
 from conformance.reporting.view import CardView
 from conformance.running.evidence import Evidence
 from conformance.running.run import run_case
+from conformance.space.coverage import coverage
 from refs.reference import Built
 from refs.registry import METHODS
 from refs.settings import Settings
-from refs.subject import shifted
+from refs.subject import Subject, shifted
 from tests.harness.stand_ins import (
     Forgetful,
     Matrices,
@@ -260,3 +263,37 @@ def test_entries_of_an_installed_library_can_be_asked(library: str) -> None:
     entries = import_module(f"subjects.{library}.entries").LIBRARY.entries
     assert entries
     preflight(entries)
+
+
+@pytest.mark.parametrize(("kind", "transposed"), [(nn.Linear, False), (OwnLayer, False), (Conv1D, True)])
+def test_which_way_a_layer_stores_its_weight(kind: type[nn.Module], transposed: bool) -> None:
+    """The weight of a layer that is no nn.Linear would be read transposed; on a square one nothing would raise."""
+    layer = nn.Module()
+    layer.__class__ = type(kind.__name__, (kind,), {})
+    layer.weight = nn.Parameter(torch.arange(6.0).reshape(2, 3))
+    read = Subject(layer, layer).weight  # type: ignore[arg-type]
+    assert torch.equal(read, layer.weight.T if transposed else layer.weight)
+
+
+def test_a_tensor_stored_less_a_constant_is_not_blamed_for_it() -> None:
+    """Weight decay pulls a g that is stored as g - 1 to another place, and float32 keeps other digits of it."""
+    made = gate(OddGate)
+    assert made.promises.offset
+    asked = {p.probe.special for p in make_plan((made,)) if p.case.check == "trajectory"}
+    assert "sgd" in asked
+    assert not asked & {"adamw-decay", "adamw-seeds"}
+    assert not lora(OwnLayer).promises.offset
+    subject = made.build(nn.Linear(12, 20), Settings(r=4, alpha=6.0))
+    g = torch.full((20,), 0.1, dtype=torch.float64)
+    kept = subject.kept({"g": g}, torch.float32)["g"]
+    assert torch.equal(kept, (g - 1).float().double() + 1)
+    assert not torch.equal(kept, g.float().double())
+
+
+def test_a_reference_whose_option_is_not_offered_is_not_missed() -> None:
+    """Peft's own HRA, which has no output side, would be UNPROVEN for what it does not have."""
+    hra = next(method for method in METHODS if method.name == "hra")
+    live = next(reference for reference in hra.references if isinstance(reference, Built))
+    narrow = Entry("hra", live.build, Subject, hra, promises=replace(FOREIGN, offers=tuple(dict(live.options))))
+    assert any(not narrow.promises.has(reference.options) for reference in hra.references)
+    assert coverage(narrow).missing == ()
