@@ -48,11 +48,20 @@ def base_of(module: nn.Module, weight: Tensor, *, replaced: bool) -> nn.Module:
 def copy_base(layer: nn.Linear, module: nn.Module) -> None:
     """Copy the layer's weight and bias into the one place of that shape in ``module``, and freeze them there.
 
-    BadRequest if there is none, or more than one.
+    Of several, the one that is nearest to the module itself. BadRequest if there is none, or more than one. Cast the
+    module before: what is copied into float32 has lost the digits of a float64 layer.
     """
-    places = [m for m in module.modules() if (w := _weight(m)) is not None and w.shape == layer.weight.shape]
+    fitting = [
+        (name.count(".") + bool(name), m)
+        for name, m in module.named_modules()
+        if (w := _weight(m)) is not None and w.shape == layer.weight.shape
+    ]
+    places = [m for depth, m in fitting if depth == min(d for d, _ in fitting)]
     if len(places) != 1:
-        raise BadRequest(f"put: got {len(places)} places for a weight {tuple(layer.weight.shape)}, want one. Copy it.")
+        raise BadRequest(
+            f"put: got {len(places)} places for a weight {tuple(layer.weight.shape)}, want one. "
+            "Copy weight and bias into your module in `put` yourself."
+        )
     (place,) = places
     with torch.no_grad():
         for name, tensor in (("weight", layer.weight), ("bias", layer.bias)):

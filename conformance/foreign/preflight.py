@@ -14,8 +14,9 @@ from conformance.foreign.mapping import tensors_of
 from conformance.measuring.compare import without_addresses
 from conformance.measuring.trial import frame_of
 from conformance.nouns.entry import Entry
+from conformance.nouns.promises import Float64
 from conformance.planning.names import BadRequest, did_you_mean
-from refs.reference import Method
+from refs.reference import Method, Options
 from refs.settings import Settings
 from refs.subject import Subject
 
@@ -67,6 +68,19 @@ def problems(entry: Entry) -> Iterator[str]:
             yield f"a call gave {got} for x of shape {shape}; want a tensor of shape {want}"
     yield from _of_the_base(entry, subject, weight)
     yield from _of_the_names(entry, subject)
+    yield from _of_another_layer(entry, options)
+
+
+def _of_another_layer(entry: Entry, options: Options) -> Iterator[str]:
+    """What a square layer, a rank as large or float64 show: a copy that loses digits, a place that is not clear."""
+    if entry.promises.float64 is Float64.REFUSED:
+        return
+    try:
+        entry.build(nn.Linear(16, 16).double(), Settings(r=16, alpha=6.0, options=options))
+    except BadRequest as error:
+        yield f"on nn.Linear(16, 16) in float64 with r=16: {error}"
+    except Exception:
+        return  # a finding, not a mistake of the entry
 
 
 def _of_the_formula(method: Method, settings: Settings) -> str:

@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from conformance.foreign.conforms import conforms_to
 from conformance.foreign.entry import entry
+from conformance.foreign.mapping import copy_base
 from conformance.foreign.preflight import preflight, problems
 from conformance.judging.judge import NEEDED
 from conformance.nouns.entry import Entry
@@ -297,3 +298,40 @@ def test_a_reference_whose_option_is_not_offered_is_not_missed() -> None:
     narrow = Entry("hra", live.build, Subject, hra, promises=replace(FOREIGN, offers=tuple(dict(live.options))))
     assert any(not narrow.promises.has(reference.options) for reference in hra.references)
     assert coverage(narrow).missing == ()
+
+
+class Nested(nn.Module):
+    """A layer of its own whose factors are layers, too: with r = d_out = d_in all three have one shape."""
+
+    def __init__(self, d: int, r: int, below: bool) -> None:
+        super().__init__()
+        if below:
+            self.base = nn.Linear(d, d)
+        else:
+            self.weight = nn.Parameter(torch.zeros(d, d))
+        self.a, self.b = nn.Linear(d, r, bias=False), nn.Linear(r, d, bias=False)
+
+
+def test_a_copy_goes_to_the_place_nearest_to_the_module_or_says_that_it_is_not_clear() -> None:
+    """The base would be copied over a factor of the adapter, or right code be blamed for a mistake of its entry."""
+    layer = nn.Linear(16, 16).double()
+    near = Nested(16, 16, below=False).double()
+    copy_base(layer, near)
+    assert torch.equal(near.weight, layer.weight)
+    assert not near.weight.requires_grad
+    assert near.a.weight.requires_grad
+    with pytest.raises(BadRequest, match="got 3 places for a weight"):
+        copy_base(layer, Nested(16, 16, below=True))
+
+
+def test_a_copy_that_loses_digits_is_a_mistake_of_the_entry() -> None:
+    """A hundred findings would blame the code for a cast that the entry does in the wrong order."""
+
+    def put_late(layer: nn.Linear, settings: Settings) -> nn.Module:
+        module = OwnLayer(layer.in_features, layer.out_features, settings.r, settings.alpha)
+        copy_base(layer, module)
+        return module.to(layer.weight.dtype)
+
+    late = entry("late", "lora", put_late, code=OwnLayer, promises=ONE_DTYPE)
+    (told,) = problems(late)
+    assert told.startswith("on nn.Linear(16, 16) in float64 with r=16: the module: got a weight of that shape with")
