@@ -328,7 +328,7 @@ def test_a_copy_that_loses_digits_is_a_mistake_of_the_entry() -> None:
     """A hundred findings would blame the code for a cast that the entry does in the wrong order."""
 
     def put_late(layer: nn.Linear, settings: Settings) -> nn.Module:
-        module = OwnLayer(layer.in_features, layer.out_features, settings.r, settings.alpha)
+        module = OwnLayer(nn.Linear(layer.in_features, layer.out_features), settings.r, settings.alpha)
         copy_base(layer, module)
         return module.to(layer.weight.dtype)
 
