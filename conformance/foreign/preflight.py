@@ -76,7 +76,7 @@ def _of_another_layer(entry: Entry, options: Options) -> Iterator[str]:
     if entry.promises.float64 is Float64.REFUSED:
         return
     try:
-        entry.build(nn.Linear(16, 16).double(), Settings(r=16, alpha=6.0, options=options))
+        entry.build(nn.Linear(16, 16, dtype=torch.float64), Settings(r=16, alpha=6.0, options=options))
     except BadRequest as error:
         yield f"on nn.Linear(16, 16) in float64 with r=16: {error}"
     except Exception:

@@ -285,5 +285,5 @@ def test_models_without_layers(here: Path) -> None:
 def test_an_unknown_variant(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A misspelt name would be measured as nobody."""
     assert cli.main(["cost", "loar"]) == 2
-    assert "variant: got 'loar', want one of lora, " in capsys.readouterr().err
+    assert "unknown variant 'loar'. Did you mean 'lora'? Known: lora, " in capsys.readouterr().err
     assert list(here.iterdir()) == []

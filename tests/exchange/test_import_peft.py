@@ -147,7 +147,7 @@ def test_all_linear_layers_of_a_classifier(tmp_path: Path) -> None:
     want = trained_in_peft(base, peft.LoraConfig(r=2, target_modules=r".*_proj"), tmp_path)
     fields = {**json.loads((tmp_path / "adapter_config.json").read_text()), "target_modules": "all-linear"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(fields))
-    with pytest.raises(AdapterError, match=r"missing base_model\.model\.score\.lora_A"):
+    with pytest.raises(AdapterError, match=r"2 missing \(base_model\.model\.score\.lora_A"):
         import_peft(copy.deepcopy(base), tmp_path)
     (tmp_path / "adapter_config.json").write_text(json.dumps({**fields, "task_type": "SEQ_CLS"}))
     model = copy.deepcopy(base)

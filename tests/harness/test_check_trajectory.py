@@ -46,7 +46,8 @@ def test_every_variant_trains_in_every_regime(entry) -> None:  # type: ignore[no
     asked = make_plan((entry,), (CHECK,))
     assert {p.probe.special for p in asked} == {*REGIMES, trajectory.OVER_SEEDS}
     witnessed = {p.probe.special for p in asked if isinstance(p.reference, ClosedForm)}
-    assert witnessed == set(REGIMES)
+    # A closed form that states the start is a witness of the runs over seeds, too.
+    assert set(REGIMES) <= witnessed <= {*REGIMES, trajectory.OVER_SEEDS}
 
 
 @pytest.mark.parametrize("regime", REGIMES)

@@ -168,7 +168,7 @@ def test_the_test_of_a_new_check_fails_until_it_is_filled_in(checkout: Path) -> 
 def test_a_name_that_no_variant_can_have(checkout: Path, name: str) -> None:
     """Half a variant would be registered, or another one's file be overwritten."""
     before = files(checkout)
-    with pytest.raises(BadRequest, match=r"got .*want"):
+    with pytest.raises(BadRequest, match=r"got .*want|is a (variant|check) .* already"):
         new_variant(name, root=checkout)
     assert files(checkout) == before
 
@@ -177,7 +177,7 @@ def test_a_name_that_no_variant_can_have(checkout: Path, name: str) -> None:
 def test_a_class_that_no_variant_can_have(checkout: Path, class_name: str) -> None:
     """A registry would name two things by one name."""
     before = files(checkout)
-    with pytest.raises(BadRequest, match=r"got .*want"):
+    with pytest.raises(BadRequest, match=r"got .*want|is a (variant|check) .* already"):
         new_variant("loha", class_name, root=checkout)
     assert files(checkout) == before
 
@@ -186,7 +186,7 @@ def test_a_class_that_no_variant_can_have(checkout: Path, class_name: str) -> No
 def test_a_name_that_no_check_can_have(checkout: Path, name: str) -> None:
     """Another check would be overwritten."""
     before = files(checkout)
-    with pytest.raises(BadRequest, match=r"got .*want"):
+    with pytest.raises(BadRequest, match=r"got .*want|is a (variant|check) .* already"):
         new_check(name, "numbers", root=checkout)
     assert files(checkout) == before
 

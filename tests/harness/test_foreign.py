@@ -104,7 +104,7 @@ def test_a_right_lora_on_the_layer_itself_is_correct() -> None:
     assert view.verdict.label is Label.CORRECT, [row.told for row in view.must_fix()]
     assert view.section(("merge", "checkpoint")) == "not tested"
     text = report.render((view,))["OwnLayer.md"]
-    assert "Limit: takes the layer's dtype for its tensors (shown in this run)." in text
+    assert "Limit: its tensors have the layer's dtype (shown in this run)." in text
 
 
 def test_a_wrong_scale_is_said_in_the_first_line() -> None:
@@ -314,7 +314,7 @@ class Nested(nn.Module):
 
 def test_a_copy_goes_to_the_place_nearest_to_the_module_or_says_that_it_is_not_clear() -> None:
     """The base would be copied over a factor of the adapter, or right code be blamed for a mistake of its entry."""
-    layer = nn.Linear(16, 16).double()
+    layer = nn.Linear(16, 16, dtype=torch.float64)
     near = Nested(16, 16, below=False).double()
     copy_base(layer, near)
     assert torch.equal(near.weight, layer.weight)

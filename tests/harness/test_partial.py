@@ -88,7 +88,7 @@ def test_a_request_that_makes_no_sense(
 ) -> None:
     """One of two contradicting wishes would silently be dropped, or a traceback be the answer."""
     assert cli.main(arguments) == 2
-    assert capsys.readouterr().err.startswith("conformance: --changed-since: ")
+    assert capsys.readouterr().err.startswith("conformance: --changed-since")
     assert asked == []
 
 

@@ -30,7 +30,8 @@ def test_a_reference_that_is_no_layer() -> None:
     entry = replace(
         toys.SOUND, method=replace(toys.METHOD, references=(toys.CLOSED,)), lifecycle=Lifecycle(save=lambda s, p: None)
     )
-    found = run_case(first(entry, "execution_modes", "autocast"))
+    planned = first(entry, "execution_modes", "cast")  # autocast is not planned where there is no layer
+    found = run_case(replace(planned, probe=replace(planned.probe, special="autocast", dtype="float32", adapter=None)))
     assert found.outcome is Outcome.ERROR
     assert "closed:gate is no layer. Give the method a reference that is one: Live or Transcribed" in found.in_words
     assert "want" not in found.in_words

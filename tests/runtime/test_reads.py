@@ -200,7 +200,7 @@ def test_a_layer_that_the_sample_does_not_reach_keeps_its_adapter() -> None:
     """Otherwise experts to which no token of the sample goes would have none."""
     model = Mlp()
     model.add_module("idle", nn.Linear(6, 6))
-    attachment = attach(model, LoRAConfig(), sample=torch.ones(2, 6))
+    attachment = attach(model, LoRAConfig(r=2), sample=torch.ones(2, 6))
     assert "idle" in attachment.layers
     assert attachment.notes == {"idle": "the sample does not call it"}
 

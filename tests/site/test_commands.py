@@ -82,7 +82,7 @@ def test_a_second_library_has_its_own_pages(evidence: Path, here: Path) -> None:
         (["explain", "lora"], "explain: got 'lora', want VARIANT/REFERENCE/CHECK/CONFIGURATION"),
         (["explain", "lorra/peft:lora/forward/x"], "Did you mean 'lora'?"),
         (["history"], "history: got no committed results"),
-        (["diff", "HEAD~1"], "diff: got 'HEAD~1'"),
+        (["diff", "HEAD~1"], "diff: --against HEAD~1: "),
         (["audit", "lora", "--case", CASE, "--json"], "--json: got --case, too"),
     ],
 )

@@ -20,6 +20,7 @@ from variants.runtime.fingerprint import differ_in_scales_only, fingerprint, kin
 from variants.runtime.layers.kept import FIELD, PREFIX, find_kept, names_in, put, require_values, values_of
 from variants.runtime.layers.kinds import is_linear_like
 from variants.runtime.layers.sharded import gathered
+from variants.runtime.layers.stacks import stacks_in
 from variants.runtime.layers.wrapped import refuse_wrapped
 from variants.runtime.numerics.finite import all_finite
 from variants.runtime.refuse import find_free_targets, refuse_other_variant
@@ -127,7 +128,8 @@ def _targets(model: nn.Module, saved: _Saved, name: str, where: str) -> dict[str
                 where=where,
                 fix=f"Pass the model of which this is .{prefix}." if what == "a part of" else f"Pass model.{prefix}.",
             )
-    if saved.base and not set(saved.base) & set(layers):
+    stacks = [target for target, _, _ in stacks_in(model)]
+    if saved.base and not set(saved.base) & {*layers, *stacks}:
         raise AdapterError(
             got=f"the layers of this adapter ({some(saved.base)}) do not exist in this model. Linear layers here: "
             + (some(layers) or "none"),

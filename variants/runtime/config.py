@@ -45,7 +45,7 @@ class AdapterConfig:
         change="bfloat16 halves the adapter's memory, but small steps round away (see Dtype on the variant's card)",
     )
 
-    def __new__(cls, *args: Any, **options: Any) -> Self:
+    def __new__(cls, /, *args: Any, **options: Any) -> Self:
         """Raise ``AdapterError`` for an unknown option, with what may be meant."""
         known = [f.name for f in dataclasses.fields(cls)]
         if args:

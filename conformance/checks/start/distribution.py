@@ -12,9 +12,7 @@ SIGNIFICANCE = 1e-7
 STANDARD_ERRORS = 7.0
 """Limit of a difference of means; the seeds are fixed here too."""
 SPREAD = 0.04
-"""Relative tolerance on the standard deviation over all draws; 2.5 times it at the edge."""
-NUMBERS = 8192
-"""From so many numbers on. Of fewer the tolerances are as many standard errors, which grow with 1 / sqrt(n)."""
+"""Relative tolerance on the standard deviation over all draws (8192 and more numbers); 2.5 times it at the edge."""
 DISTINCT = "share of distinct values at t=0"
 
 
@@ -25,7 +23,6 @@ def distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
     if a.size != b.size:
         return [same(tuple(got.shape[1:]), tuple(want.shape[1:]), name, "shape")]
     gap, limit = kolmogorov_smirnov(a, b)
-    room = SPREAD * max(1.0, (NUMBERS / max(b.size, 1)) ** 0.5)
     return [
         same(str(got.dtype), str(want.dtype), name, "dtype"),
         Comparison(
@@ -39,10 +36,10 @@ def distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
             numeric=True,
             aspect="distribution at t=0",
         ),
-        _within(name, "spread at t=0", a.std(), b.std(), room),
+        _within(name, "spread at t=0", a.std(), b.std(), SPREAD),
         _mean(name, a, b),
         *_together(name, got, want),
-        _within(name, "largest value at t=0", _edge(a), _edge(b), 2.5 * room),
+        _within(name, "largest value at t=0", _edge(a), _edge(b), 2.5 * SPREAD),
         # Vectors that repeat (as HRA's pairs do) have the same distribution and another meaning; so has their order.
         _within(name, DISTINCT, distinct(got), distinct(want), 0.02),
         same(_repeats(got[0]), _repeats(want[0]), name, "which rows or columns repeat at t=0"),

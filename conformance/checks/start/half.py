@@ -45,4 +45,4 @@ def rounded_once(trial: Trial, name: str, got: Tensor, exact: Tensor) -> Compari
     """A tensor that is not drawn beside the closed form's, which may be rounded to the layer's dtype once."""
     once = exact.to(getattr(torch, trial.probe.dtype))
     once = once.to(exact.dtype if trial.probe.adapter is None else getattr(torch, trial.probe.adapter))
-    return no_less_exact(got, once, exact.double(), f"{name} at t=0")
+    return no_less_exact(got, once.to(got.dtype), exact.double(), f"{name} at t=0")

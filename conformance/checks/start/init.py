@@ -14,7 +14,7 @@ from conformance.checks.start.distribution import DISTINCT, distinct, distributi
 from conformance.checks.start.half import Truth, alone, rounded_once
 from conformance.checks.start.joint import jointly
 from conformance.measuring.compare import EXACT_K, ROUNDED_K, Comparison, close, conclude, holds, same
-from conformance.measuring.conditioning import moved_by_rounding
+from conformance.measuring.conditioning import NUDGE, moved_by_rounding
 from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
 from conformance.measuring.witness import own_start
 from conformance.nouns.entry import Entry
@@ -81,7 +81,7 @@ def run(trial: Trial) -> Finding:
     half = trial.probe.dtype in HALF
     moves = {} if half else _moves(trial)
     truth = Truth(trial, _initial) if half and form is None else None
-    nudged = _nudged(trial, form) if half and form is not None else {}
+    unrounded, nudged = (_unrounded(trial, form, by) if half else {} for by in (0.0, torch.finfo(torch.float32).eps))
     for name in other[0]:
         if name not in mine[0]:
             comparisons.append(same("no such tensor", name, name))
@@ -105,8 +105,9 @@ def run(trial: Trial) -> Finding:
         elif half and kinds[name] != "constant":
             if truth is None:
                 # W_res is stored in the layer's dtype.
-                comparisons.append(rounded_once(trial, name, got.float(), want))
-                comparisons.append(alone(name, got, want.double(), nudged[name].double().expand_as(want)))
+                exact_start, moved_start = (start[name].double().expand_as(want) for start in (unrounded, nudged))
+                comparisons.append(rounded_once(trial, name, got.float(), exact_start))
+                comparisons.append(alone(name, got, exact_start, moved_start))
                 continue
             comparisons.append(truth.compare(name, got, want))
             if not trial.entry.promises.as_reference:
@@ -147,6 +148,10 @@ def _moves(trial: Trial) -> dict[str, float]:
     method, on_data = trial.entry.method, trial.probe.settings.option("calibration", None) is not None
     if method is None or not (method.replaces_weight or on_data):
         return {}
+    if isinstance(method.main, ClosedForm):  # a formula alone: no layer's start can be moved
+        eps = NUDGE * torch.finfo(torch.float32).eps
+        start, moved = (sign_free(trial, own_start(trial, method.main, nudge=by) or {}) for by in (0.0, eps))
+        return {name: (value - moved[name]).abs().max().item() for name, value in start.items()}
     layered = replace(trial, reference=method.main) if isinstance(trial.reference, ClosedForm) else trial
     return moved_by_rounding(layered, lambda subject: _initial(trial, subject), on_data=on_data)
 
@@ -171,9 +176,9 @@ def _numpy_draws(trial: Trial, form: ClosedForm, seeds: range) -> list[dict[str,
     return [sign_free(trial, {n: v.to(dtype) for n, v in values.items()}) for values in drawn if values is not None]
 
 
-def _nudged(trial: Trial, form: ClosedForm) -> dict[str, Tensor]:
-    """The form's start of a weight that is a rounding of float32 away."""
-    values = own_start(trial, form, nudge=torch.finfo(torch.float32).eps)
+def _unrounded(trial: Trial, form: ClosedForm | None, nudge: float) -> dict[str, Tensor]:
+    """The form's start in float64, of a weight that is ``nudge`` away."""
+    values = None if form is None else own_start(trial, form, nudge=nudge)
     return {} if values is None else sign_free(trial, values)
 
 
