@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -21,7 +22,7 @@ WIDE = 8
 START = 1e-4
 """How far two outputs in float32 may be apart that are equal but for rounding."""
 ROUGH = {"nf4": START, "int8": 0.05}
-"""How far outputs are from those of the same weights as numbers: bitsandbytes rounds inputs to 8 bits, too."""
+"""How far a layer's outputs are from those of its weights as numbers: bitsandbytes rounds inputs to 8 bits, too."""
 COSTS = {"nf4": 0.13, "int8": 0.02}
 """What quantising W' anew may cost: |W'' - W'| / |W'|."""
 
@@ -33,24 +34,23 @@ def on_codes(life: Life, codes: str) -> None:
     model, attachment = wide.attached()
     codes_at = [name for name in attachment.layers if is_quantised(model.get_submodule(name))]
     require(bool(codes_at), "no layer is quantised")
-    near(out(wide, model), out(wide, base), "the start is not the base", START_OFF.get(life.variant, START))
+    start = out(wide, model)
+    near(start, out(wide, base), "the start is not the base", START_OFF.get(life.variant, START))
     before = {name: numbers_of(model.get_submodule(name)) for name in attachment.layers}
     wide.stepped(model, attachment)
     require(all(p.grad is not None for p in attachment.parameters()), "a tensor gets no gradient")
     for name, W in before.items():
         equal(numbers_of(model.get_submodule(name)), W, "the codes have changed")
     want = out(wide, model)
-    require(bool((want - out(wide, base)).abs().max() > START), "training changes nothing")
+    require(bool((want - start).abs().max() > START), "training changes nothing")
     path = life.folder / f"on-{codes}.safetensors"
     save(model, path)
     fresh = copy.deepcopy(base)
     load(fresh, path)
     equal(out(wide, fresh), want, "a loaded adapter computes something else")
-    fresh = copy.deepcopy(base)
     exact = {name: adapter.fold(model.get_submodule(name)) for name, adapter in attachment.layers.items()}
-    for name, folded in exact.items():
-        fresh.set_submodule(name, _plain(*folded))
-    near(out(wide, fresh), want, "W' computes something else", ROUGH[codes])
+    for name, (x, y) in _seen(wide, model, exact).items():  # layer by layer: through a model, rounding grows
+        near(_plain(*exact[name])(x).detach(), y, "W' computes something else", ROUGH[codes])
     merge(model)
     for name in codes_at:
         W, _ = exact[name]
@@ -59,6 +59,27 @@ def on_codes(life: Life, codes: str) -> None:
         require(abs(off - attachment.rounding[name]) <= START, "the report names another error than merging has")
     unmerge(model)
     equal(out(wide, model), want, "unmerge gives something else")
+
+
+def _seen(life: Life, model: nn.Module, names: Iterable[str]) -> dict[str, tuple[Tensor, Tensor]]:
+    """What each layer is called with in the model, and what it gives, the adapter's part included."""
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+
+    def before(name: str) -> Callable[..., None]:
+        return lambda _, given: inputs.__setitem__(name, given[0].detach())
+
+    def after(name: str) -> Callable[..., None]:
+        return lambda _, given, made: outputs.__setitem__(name, made.detach())
+
+    hooks = []
+    for name in names:
+        layer = model.get_submodule(name)
+        hooks += [layer.register_forward_pre_hook(before(name), prepend=True), layer.register_forward_hook(after(name))]
+    out(life, model)
+    for hook in hooks:
+        hook.remove()
+    return {name: (inputs[name], outputs[name]) for name in outputs}
 
 
 def out(life: Life, model: nn.Module) -> Tensor:
@@ -81,9 +102,9 @@ def quantised(kind: Kind, codes: str) -> nn.Module:
     return made
 
 
-def _plain(W: Tensor, b: Tensor) -> nn.Linear:
-    made = nn.Linear(W.shape[1], W.shape[0])
-    made.load_state_dict({"weight": W, "bias": b})
+def _plain(W: Tensor, b: Tensor | None) -> nn.Linear:
+    made = nn.Linear(W.shape[1], W.shape[0], bias=b is not None)
+    made.load_state_dict({"weight": W} if b is None else {"weight": W, "bias": b})
     return made
 
 

@@ -39,7 +39,7 @@ MEASURED = re.compile(
 )
 STATED = re.compile(
     r"```.*?```|Closed form: `[^`]*`|limit 1e-12 relative|step of (1e-3|0\.001)|at most 1e-05"
-    r"|between 1e-\d+ and 1e-\d+|### Pairwise coverage.*?(?=\n## )|(checked|not reached) on [-\d]+( to [-\d]+)?",
+    r"|between 1e-\d+ and 1e-?\d+|### Pairwise coverage.*?(?=\n## )|(checked|not reached) on [-\d]+( to [-\d]+)?",
     re.DOTALL | re.MULTILINE,
 )
 """Formulas, limits, steps and bands that the text states, which nobody measured; dates from the committed record of the
