@@ -59,6 +59,11 @@ def stands_alone(entry: Entry, reference: Reference) -> bool:
     return alone and isinstance(reference, ClosedForm) and reference.draw is not None
 
 
+def named(probe: Probe, *, without: str = "") -> tuple[str, ...]:
+    """The options of the probe as ``name=value``, for the card."""
+    return tuple(f"{name}={value}" for name, value in probe.options if name != without)
+
+
 def with_options(entry: Entry, probe: Probe) -> tuple[Probe, ...]:
     """The probe once for every option set of the entry."""
     return tuple(replace(probe, options=options) for options in entry.options)

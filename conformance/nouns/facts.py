@@ -177,11 +177,43 @@ class RoundingFacts:
     lost: str
 
 
+class Sense(StrEnum):
+    """Where a positive first angle turns the first singular direction, in its plane with the second one."""
+
+    TOWARDS = "towards"
+    AWAY = "away"
+    STILL = "does not turn"
+    NONE = "no such tensor"
+
+
+@dataclass(frozen=True)
+class AngleSenses:
+    """The sense of one tensor of angles on each side."""
+
+    tensor: str
+    subject: Sense
+    reference: Sense
+
+
 @dataclass(frozen=True)
 class SenseFacts:
     """Which way an angle of +x, as each side stores it, turns which basis."""
 
-    angles: tuple[SidePair, ...]
+    basis: str
+    """The option ``rotate_basis``: V, U or both."""
+    options: tuple[str, ...]
+    """The other options of the test configuration, as ``name=value``."""
+    angles: tuple[AngleSenses, ...]
+
+
+@dataclass(frozen=True)
+class PairingFacts:
+    """The outputs that the first angle rotates into output 0, on each side."""
+
+    options: tuple[str, ...]
+    """The options of the test configuration, as ``name=value``."""
+    subject: tuple[int, ...]
+    reference: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -247,6 +279,7 @@ Facts = (
     | BasisFacts
     | RoundingFacts
     | SenseFacts
+    | PairingFacts
     | CoverageFacts
     | Answer
 )
@@ -263,6 +296,7 @@ KINDS: dict[str, type[Facts]] = {
     "basis": BasisFacts,
     "rounding": RoundingFacts,
     "sense": SenseFacts,
+    "pairing": PairingFacts,
     "coverage": CoverageFacts,
     "answer": Answer,
 }

@@ -14,6 +14,7 @@ from conformance.measuring.compare import BARE_EPS_SHARE, LOW_PRECISION_FACTOR
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import Case
 from conformance.nouns.verdict import Verdict
+from conformance.reporting.directions import pairings, senses
 from conformance.reporting.rows import shared
 from conformance.reporting.tables import compared, not_covered, steps
 from conformance.reporting.view import SECTIONS, WAYS, CardView, label_counts
@@ -68,6 +69,8 @@ def _tables(view: CardView) -> dict[str, Any]:
         "baselines": compared(view),
         "not_covered": not_covered(view),
         "steps": steps(view),
+        "senses": senses(view),
+        "pairings": pairings(view),
         "factor": LOW_PRECISION_FACTOR,
         "share": BARE_EPS_SHARE,
         "kept": len(view.findings("space")) - view.coverage.points - 1 if view.coverage is not None else 0,

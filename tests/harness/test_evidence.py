@@ -10,6 +10,7 @@ import pytest
 from conformance.judging.judge import judge
 from conformance.nouns.facts import (
     KINDS,
+    AngleSenses,
     Answer,
     AxisFacts,
     BasisFacts,
@@ -23,9 +24,11 @@ from conformance.nouns.facts import (
     LinkFacts,
     LockFacts,
     OptionFacts,
+    PairingFacts,
     ParamsFacts,
     Pinned,
     RoundingFacts,
+    Sense,
     SenseFacts,
     SidePair,
     StepFacts,
@@ -75,7 +78,8 @@ FACTS: tuple[Facts | None, ...] = (
     SubspaceFacts("gap", "at most 1e-05", "between 0.01 and 0.1"),
     BasisFacts("at most 1e-05"),
     RoundingFacts("between 1e-4 and 1e-3"),
-    SenseFacts((SidePair("angles_v", "row 0 of Vh turns towards row 1", "row 0 of Vh turns away from row 1"),)),
+    SenseFacts("V", ("block_size=2",), (AngleSenses("angles_v", Sense.TOWARDS, Sense.AWAY),)),
+    PairingFacts(("group_size=2",), (1,), (32,)),
     CoverageFacts((AxisFacts("r", "rank", ("1", "4")),), 9, 40, (Excuse("r=3", "odd", ("peft:a",)),), ("r=5",)),
     Answer(Use.REFUSES, "AdapterError: no", "a plain layer"),
 )

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import torch
 
-from conformance.checks.check import SMALL
+from conformance.checks.check import SMALL, named
 from conformance.measuring.compare import conclude, same
 from conformance.measuring.trial import Trial, asking_the_subject
 from conformance.nouns.entry import Entry
+from conformance.nouns.facts import PairingFacts
 from conformance.nouns.finding import Finding
 from conformance.nouns.probe import Probe
-from refs.reference import Reference, Transcribed
+from refs.reference import Built, Reference, Transcribed
 from refs.subject import Subject
 
 DEFAULT = 64
@@ -23,8 +24,8 @@ COSINE, SINE = math.cos(TURN), math.sin(TURN)
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
-    """The default group size, and groups of two."""
-    if not isinstance(reference, Transcribed) or "pairing" not in reference.checks:
+    """The default group size, and groups of two; beside every layer of a method whose authors' pairing is known."""
+    if not isinstance(reference, Built) or not _rotates_pairs(entry):
         return ()
     wide = replace(SMALL, d_out=2 * DEFAULT, state="t0")
     return (
@@ -38,7 +39,13 @@ def run(trial: Trial) -> Finding:
     with asking_the_subject():
         own = _partner(trial.subject(), trial.probe.d_in)
     theirs = _partner(trial.reference_subject(), trial.probe.d_in)
-    return conclude(trial.case, [same(own, theirs, "partner of the first output")])
+    facts = PairingFacts(named(trial.probe), tuple(own), tuple(theirs))
+    return conclude(trial.case, [same(own, theirs, "partner of the first output")], facts=facts)
+
+
+def _rotates_pairs(entry: Entry) -> bool:
+    method = entry.method
+    return method is not None and any(isinstance(r, Transcribed) and "pairing" in r.checks for r in method.references)
 
 
 def _partner(subject: Subject, d_in: int) -> list[int]:
