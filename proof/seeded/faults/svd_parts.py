@@ -24,7 +24,8 @@ class _InParts(SVDAdapter):
     """y' = W_res x + b + U middle(right x), all factors in at least float32."""
 
     def initial(self, layer: nn.Module, statistic: Rows | None) -> dict[str, Tensor]:
-        if getattr(self.config, "act_pool", "rms") != "rms" or getattr(self.config, "cov_orient", False):
+        of_the_data = {"act_pool": "rms", "cov_orient": False, "selection": "strongest"}
+        if any(getattr(self.config, name, plain) != plain for name, plain in of_the_data.items()):
             self.require_rows(statistic)
         return dict(zip(("U", "S", self.right), self.factors(layer.weight.detach(), statistic)))
 

@@ -123,7 +123,8 @@ class AntiPaSTOAblateFromNumPy(SVDWrapper):
 
     def start(self, W: Tensor, settings: Settings) -> dict[str, Tensor]:
         r, k = settings.r, settings.option("k", 1)
-        started = {"away": torch.randn(k, r) / r**0.5, "share": torch.full((k,), settings.option("init_alpha", 0.05))}
+        share = torch.full((k,), settings.option("init_alpha", 0.05), dtype=torch.float64)
+        started = {"away": torch.randn(k, r) / r**0.5, "share": share}
         if not settings.option("cov_orient", False):
             return {**super().start(W, settings), **started}
         rows = pooled(settings.option("calibration", ""), W.shape[1], W.dtype).double()
