@@ -24,6 +24,8 @@ STANDARD_ERRORS = 7.0
 """Limit of a difference of two means. The seeds are fixed, so this is no chance from run to run."""
 ROUNDING = 1e-12
 """Relative, for what does not depend on the mask at all."""
+HALF = (torch.bfloat16, torch.float16)
+"""Where a dropped input is rounded, or not, before it is used: a mean may differ by one spacing of the largest."""
 
 
 def same_distribution(trial: Trial, subject: Subject, reference: Subject, *, gradients: bool) -> list[Comparison]:
@@ -38,10 +40,10 @@ def same_distribution(trial: Trial, subject: Subject, reference: Subject, *, gra
     what = "output and gradient of x" if gradients else "output"
     if mine.shape != other.shape:
         return [same(tuple(mine.shape), tuple(other.shape), what, "shape")]
-    centre = other.mean(0)
+    centre, share = other.mean(0), torch.finfo(x.dtype).eps if x.dtype in HALF else 0.0
     comparisons = [
-        _means(what, "mean over masks", _moments(mine), _moments(other)),
-        _means(what, "covariance over masks", _products(mine - centre), _products(other - centre)),
+        _means(what, "mean over masks", _moments(mine), _moments(other), share),
+        _means(what, "covariance over masks", _products(mine - centre), _products(other - centre), share),
     ]
     for name in want[0].grads:
         one, two = (_stacked(runs, name) for runs in (got, want))
@@ -49,7 +51,7 @@ def same_distribution(trial: Trial, subject: Subject, reference: Subject, *, gra
             told = [str(None if t is None else tuple(t.shape[1:])) for t in (one, two)]
             comparisons.append(Comparison(f"gradient of {name}", 1, told[0] == told[1], got=told[0], want=told[1]))
         else:
-            comparisons.append(_means(f"gradient of {name}", "mean over masks", _moments(one), _moments(two)))
+            comparisons.append(_means(f"gradient of {name}", "mean over masks", _moments(one), _moments(two), share))
     return comparisons
 
 
@@ -85,9 +87,10 @@ def _products(centred: Tensor) -> Moments:
     return mean, (square.T @ square / n - mean.square()).clamp(min=0) / n
 
 
-def _means(what: str, aspect: str, got: Moments, want: Moments) -> Comparison:
-    gap = (got[0] - want[0]).abs()
-    floor = ROUNDING * want[0].abs().max()
+def _means(what: str, aspect: str, got: Moments, want: Moments, share: float) -> Comparison:
+    largest = want[0].abs().max()
+    gap = ((got[0] - want[0]).abs() - share * largest).clamp(min=0)
+    floor = ROUNDING * largest
     errors = gap / (got[1] + want[1] + floor.square() + torch.finfo(gap.dtype).tiny).sqrt()
     errors = errors.nan_to_num(nan=float("inf"))
     worst = int(errors.argmax())
