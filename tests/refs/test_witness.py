@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from conformance.judging.judge import judge
+from conformance.judging.judge import UNDECIDED, judge
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import SECOND, Case, Compared, Fault, Finding, Outcome
 from conformance.nouns.verdict import Label, Verdict
@@ -23,6 +23,8 @@ from conformance.running.run import run_case
 from refs.reference import Live
 from refs.settings import Settings
 from refs.subject import Subject
+from refs.transcriptions import antipasto_corda as corda
+from refs.transcriptions.svd_family import oriented, product
 from subjects.own.roster import ENTRIES
 
 STANDING_IN: dict[str, Entry] = {}
@@ -46,11 +48,11 @@ def rewritten(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return change
 
 
-def verdict_of(name: str, checks: set[str]) -> Verdict:
-    """What the judge makes of a variant's cases of these checks, against peft and the closed form."""
+def verdict_of(name: str, checks: set[str], layers: str = "peft") -> Verdict:
+    """What the judge makes of a variant's cases of these checks, against peft (or others) and the closed form."""
     entry = STANDING_IN.get(name) or next(entry for entry in ENTRIES if entry.name == name)
     planned = [
-        p for p in make_plan([entry]) if p.check.name in checks and p.reference.id.startswith(("peft", "closed"))
+        p for p in make_plan([entry]) if p.check.name in checks and p.reference.id.startswith((layers, "closed"))
     ]
     evidence = {p.case.id: run_case(p) for p in planned}
     deviations = [d for d in entry.deviations if any(f"/{check}/" in d.cases for check in checks)]
@@ -115,6 +117,39 @@ def test_the_altered_reference_is_blamed_in_every_section(
     assert verdict.buggy == (), verdict.buggy[0].finding.message()
     blamed = {d.case.check for d in verdict.reference_faults if d.finding.fault is not Fault.REFERENCE}
     assert blamed == checks
+
+
+def linear_gain(tensors: Mapping[str, Tensor], W: Tensor, bias: Tensor | None, config: corda.Config) -> Any:
+    """1 + coeff g in place of 1 + ELU(coeff g)."""
+    return W + product(tensors["U"], tensors["S"] * (1 + config.coeff * tensors["g"]), tensors["P"]), bias
+
+
+def centred(W: Tensor, config: corda.Config, inputs: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+    """The basis of the inputs' covariance in place of that of their second moment."""
+    rows = inputs if mask is None else inputs[mask.bool()]
+    return {**oriented(W, config.r, rows - rows.mean(0), config.eps), "g": W.new_zeros(config.r)}
+
+
+@pytest.mark.parametrize(
+    ("part", "other", "checks"),
+    [
+        pytest.param("effective", linear_gain, {"forward", "gradients", "low_precision", "trajectory"}, id="the gain"),
+        pytest.param("initial", centred, {"init", "params"}, id="the basis"),
+    ],
+)
+def test_an_altered_transcription_is_blamed(
+    part: str, other: Callable[..., Any], checks: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in what was written down from the authors' code would be held against a right variant."""
+    changed: dict[str, Any] = {part: other}
+    monkeypatch.setattr(corda, "TRANSCRIPTION", replace(corda.TRANSCRIPTION, **changed))
+    verdict = verdict_of("antipasto_corda", checks, "authors")
+    assert verdict.buggy == (), verdict.buggy[0].finding.message()
+    blamed = {d.case.check for d in verdict.reference_faults if d.finding.fault is not Fault.REFERENCE}
+    assert blamed == checks
+    assert {d.case.reference for d in verdict.reference_faults} == {"authors:antipasto_corda"}
+    # Where rounded inputs are other data, or training goes on from the start, the formula is not asked.
+    assert {why for _, why in verdict.unproven} <= {UNDECIDED}
 
 
 @pytest.mark.parametrize("name", ["ia3", "pissa", "hra"])

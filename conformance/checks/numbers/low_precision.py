@@ -124,7 +124,8 @@ def _witnessed(trial: Trial, form: ClosedForm) -> Finding:
         _moved(truth.grad_x, theirs.grad_x, exact.grad_x),
         {name: _moved(truth.grads.get(name), grad, exact.grads.get(name)) for name, grad in theirs.grads.items()},
     )
-    return conclude(trial.case, _compared(got, rounding, truth, nudged))
+    comparisons = [*_compared(got, rounding, truth, nudged), *within_one_rounding(trial, values, got, truth)]
+    return conclude(trial.case, comparisons)
 
 
 def _moved(truth: Tensor | None, rounded_pass: Tensor | None, exact: Tensor | None) -> Tensor | None:

@@ -35,7 +35,8 @@ def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
     if isinstance(reference, ClosedForm):
         if leaves_a_residual(entry, reference):
             wide = replace(WIDE, state="t0", dtype="float32", adapter=None)
-            halves = (replace(plain, dtype=dtype) for dtype in ("bfloat16", "float16"))
+            # A start from data is not told there: rounded inputs are other data.
+            halves = [replace(plain, dtype=dtype) for dtype in ("bfloat16", "float16") if reference.draw is not None]
             exact = replace(plain, dtype="float64", adapter="float64")
             asked = (plain, wide, exact, replace(plain, bias=False), *halves, replace(plain, r=3, special=ODD_RANK))
             return tuple(p for p in (*asked, *with_options(entry, plain)) if reference.tells(p.settings))
@@ -88,7 +89,8 @@ def run(trial: Trial) -> Finding:
 def leaves_a_residual(entry: Entry, form: ClosedForm) -> bool:
     """Whether the closed form can say what is left in the layer, beside a layer that says so, too."""
     method = entry.method
-    return method is not None and bool(method.built) and method.replaces_weight and form.draw is not None
+    starts = form.draw is not None or form.start is not None
+    return method is not None and bool(method.built) and method.replaces_weight and starts
 
 
 def _residual_of_the_form(trial: Trial, form: ClosedForm) -> Finding:
