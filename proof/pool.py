@@ -20,10 +20,12 @@ Answer = TypeVar("Answer")
 
 
 class OutOfTimeError(Exception):
-    """The time given to a run is up. What is done is kept."""
+    """The time given to a run is up. What is done is kept; ``answers`` has it, in order."""
 
-    def __init__(self, done: int, jobs: int) -> None:
-        super().__init__(f"{done} of {jobs} jobs of this part are done")
+    def __init__(self, answers: list[Any], jobs: int) -> None:
+        super().__init__(f"{len(answers)} of {jobs} jobs of this part are done")
+        self.answers = answers
+        self.left = jobs - len(answers)
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,10 @@ def _kept(ask: Callable[[Job], Answer], jobs: list[Job], workers: int, store: St
                     running[pool.submit(ask, job)] = file
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     _write(running.pop(future), future.result())
+    answers = [pickle.loads(file.read_bytes()) for file in files if file.is_file()]
     if waiting:
-        raise OutOfTimeError(len(jobs) - len(waiting), len(jobs))
-    return [pickle.loads(file.read_bytes()) for file in files]
+        raise OutOfTimeError(answers, len(jobs))
+    return answers
 
 
 def _write(file: Path, answer: object) -> None:

@@ -68,5 +68,13 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
         assert pool.each(abs, [-1, -2], workers=1) == [1, 2]
     with pool.keeping(tmp_path, seconds=0):
         assert pool.each(abs, [-2, -1], workers=1) == [2, 1]
-        with pytest.raises(pool.OutOfTimeError, match="1 of 2"):
+        with pytest.raises(pool.OutOfTimeError, match="1 of 2") as stopped:
             pool.each(abs, [-1, -3], workers=1)
+        assert (stopped.value.answers, stopped.value.left) == ([1], 1)
+
+
+def test_what_was_not_tried_is_counted() -> None:
+    """A page written from half of the mutants would read as the whole."""
+    rows = MORE["runtime_mutants"]
+    assert "3 not tried yet" in report.runtime_part(rows, 3).result
+    assert "not tried" not in report.runtime_part(rows).result
