@@ -7,6 +7,7 @@ comments, docstrings and formatting). Sources are found and read as files: nothi
 
 from __future__ import annotations
 
+import argparse
 import ast
 import hashlib
 import importlib.util
@@ -229,6 +230,10 @@ def sha(text: str) -> str:
 
 def main() -> None:
     """Write ``lock.json`` for every object that a registered method refers to."""
+    parser = argparse.ArgumentParser(
+        prog="python -m refs.lock", description="Write refs/lock.json from what is installed."
+    )
+    parser.parse_args()
     from refs.locking import current
 
     lock = current()

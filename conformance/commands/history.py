@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     past = history(options.reports)
     if not past:
         raise BadRequest(f"history: got no committed results in {options.reports}, want a git checkout that has some.")
-    known = list(dict.fromkeys(name for revision in past for name in revision.verdicts))
+    # The order of the newest report; variants that are gone come last.
+    known = list(dict.fromkeys(name for revision in reversed(past) for name in revision.verdicts))
     require_variants(options.variants, known)
     shown = [name for name in known if not options.variants or name in options.variants]
     if options.json:

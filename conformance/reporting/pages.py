@@ -6,6 +6,7 @@ what it costs come from ``reports/results.json`` and ``reports/cost.json``; they
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import inspect
 import json
@@ -178,6 +179,8 @@ def _json(path: Path) -> Mapping[str, Any]:
 
 def main() -> int:
     """Write the pages of this repository's variants."""
+    words = "Write docs/variants/*.md from the configs, the committed results and the cost report."
+    argparse.ArgumentParser(prog="python -m conformance.reporting.pages", description=words).parse_args()
     from conformance.planning.select import entries_at
 
     for path in write(entries_at(None)):

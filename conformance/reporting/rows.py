@@ -70,7 +70,7 @@ def counted(n: int, text: str) -> str:
     return text if n == 1 else f"({n} cases) {text}"
 
 
-NO_FIGURES = " (figures: run the command)"
+NO_FIGURES = " (the command below prints the figures)"
 """On a card, which must be the same on every machine."""
 LACKING = "unproven: no case agreed in the check "
 Seen = tuple[Note | None, str, tuple[str, ...], str, tuple[str, ...]]
@@ -171,7 +171,7 @@ def reference_fault(finding: Finding) -> tuple[str, tuple[str, ...]]:
     thing, _, aspect = finding.what.partition(": ")
     wrong = f"In `{name}`, {f'the {aspect} of {thing}' if aspect else thing} is wrong: "
     if finding.numeric:
-        wrong += "off by more than the limit (figures: run the command)."
+        wrong += f"off by more than the limit{NO_FIGURES}."
     else:
         wrong += f"{finding.want} instead of {finding.got}."
     return f"{wrong} The closed form agrees with the variant.", ()

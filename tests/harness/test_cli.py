@@ -98,7 +98,7 @@ def test_one_mistake_is_one_finding_with_its_figures(
     assert cli.main(["audit", "shifted", "--entries", f"{TOYS}:BOTH"]) == 1
     blocks = [b for b in capsys.readouterr().out.split("\n\n") if b.startswith("MUST-FIX")]
     assert "/forward/" in blocks[0].splitlines()[-1]
-    assert "figures: run the command" not in "".join(blocks)
+    assert "prints the figures" not in "".join(blocks)
     case = blocks[0].rpartition("--case '")[2].rstrip("'")
     found = answers[case]
     assert f"  got {found.got}, want {found.want}; error {found.error:.3g}, limit {found.limit:.3g}" in blocks[0]

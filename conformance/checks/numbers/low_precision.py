@@ -112,7 +112,9 @@ def _witnessed(trial: Trial, form: ClosedForm) -> Finding:
     theirs, exact = run_pass(reference, trial.x, trial.cotangent), _truth(beside, values)
     eps = torch.finfo(torch.float32).eps
     truth, nudged = (
-        passes(trial, form, values, x=_nudged(trial.x, by), cotangent=_nudged(trial.cotangent, by)) for by in (0.0, eps)
+        passes(trial, form, near, x=_nudged(trial.x, by), cotangent=_nudged(trial.cotangent, by))
+        for by in (0.0, eps)
+        for near in ({name: _nudged(value, by) for name, value in values.items()},)
     )
     subject = trial.subject(values=values)
     with asking_the_subject():
@@ -204,9 +206,10 @@ def _identity(trial: Trial) -> bool:
 
 
 def _truth(trial: Trial, values: dict[str, Tensor], *, nudge: float = 0.0) -> Run:
-    """The reference in float64 on the same rounded numbers; ``nudge`` moves x and the cotangent by that share."""
+    """The reference in float64 on the same rounded numbers; ``nudge`` moves tensors, x and cotangent by that share."""
     exact = Trial(trial.entry, trial.reference, replace(trial.probe, adapter="float64"), trial.check)
-    reference = exact.reference_subject(trial.layer("float64"), values=values)
+    near = {name: _nudged(value, nudge) for name, value in values.items()}
+    reference = exact.reference_subject(trial.layer("float64"), values=near)
     return run_pass(reference, _nudged(trial.x, nudge), _nudged(trial.cotangent, nudge))
 
 
