@@ -148,9 +148,9 @@ def no_less_exact(got: Tensor, other: Tensor, truth: Tensor, what: str, *, nudge
     Numbers that are not finite have no error: they must be the reference's own, at the same places. Where ``got`` is
     finite and the reference is not, it is compared with the truth like the rest, within the error of that rest.
 
-    ``nudged``: the truth for inputs and tensors that are one rounding of float32 away. In float32 that move counts as a spacing
-    where it is the larger one: of a sum that cancels, no order of summation knows more. A float64 tensor beside a
-    float32 layer has the room of the float64 comparisons.
+    ``nudged``: the truth for inputs and tensors that are one rounding of float32 away. In float32 that move counts as a
+    spacing where it is the larger one: of a sum that cancels, no order of summation knows more. A float64 tensor beside
+    a float32 layer has the room of the float64 comparisons.
     """
     if got.dtype != other.dtype:
         return same(str(got.dtype), str(other.dtype), what, "dtype")
