@@ -6,7 +6,6 @@ Facts are the same on every machine: words, flags, counts and bands, never a mea
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -306,7 +305,7 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 
 def to_json(facts: Facts | None) -> dict[str, Any] | None:
     """Plain data with the kind's name."""
-    return None if facts is None else {"kind": NAMES[type(facts)], "is": dataclasses.asdict(facts)}
+    return None if facts is None else {"kind": NAMES[type(facts)], "is": plain.data(facts)}
 
 
 def from_json(data: dict[str, Any] | None) -> Facts | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
@@ -146,13 +145,15 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {**dataclasses.asdict(replace(self, facts=None)), "facts": facts.to_json(self.facts)}
+        fields = {name: plain.data(value) for name, value in vars(self).items() if name != "facts"}
+        return {**fields, "facts": facts.to_json(self.facts)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Inverse of ``to_json``. TypeError or ValueError for data that are no finding."""
         stated = facts.from_json(data["facts"]) if data.get("facts") is not None else None
-        return replace(plain.read(cls, {**data, "facts": None}), facts=stated)
+        finding = plain.read(cls, {**data, "facts": None})
+        return finding if stated is None else replace(finding, facts=stated)
 
     @property
     def raised(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ One sign per case: . agrees  D differs  n the reference cannot answer  E could n
 (the judge decides afterwards what a difference means: declared ones and the reference's own faults are D, too)"""
 STDERR = 2
 """The descriptor: what a child inherits."""
+SCRATCH = 1 << 30
+"""Bytes that must be free; the files of a case take a few hundred thousand."""
 MANY = 10_000
 """Workers that may be lost: how many cases of a variant may, ``GIVE_UP_AFTER`` says."""
 
@@ -149,8 +152,27 @@ def _arrived(file: Path, nonce: str, deadline: Deadline) -> Evidence:
     return found
 
 
+def _scratch(memory: Path = Path("/dev/shm")) -> dict[str, str]:
+    """Files that a case writes, reads and deletes stay in memory, where a file system for that has room; TMPDIR wins.
+
+    A disk takes milliseconds to flush and delete each of them, and a run has thousands.
+    """
+    try:
+        roomy = shutil.disk_usage(memory).free >= SCRATCH and os.access(memory, os.W_OK | os.X_OK)
+    except OSError:  # elsewhere than on Linux, there is none
+        roomy = False
+    return {"TMPDIR": str(memory)} if roomy else {}
+
+
 def _environment() -> dict[str, str]:
     """What a child imports is what this process would; the user's pytest settings and plugins stay out of it."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     imports = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    return {**os.environ, **imports, "PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return {
+        **_scratch(),
+        **os.environ,
+        **imports,
+        "PYTEST_ADDOPTS": "",
+        "PYTEST_PLUGINS": "",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }

@@ -48,10 +48,17 @@ def write(
     path: Path, findings: Iterable[Finding], *, nonce: str = "", environment: Mapping[str, Any] | None = None
 ) -> None:
     """Write header, findings sorted by case, and footer."""
-    ordered = sorted(findings, key=lambda f: f.case)
+    write_rows(path, [f.to_json() for f in findings], nonce=nonce, environment=environment)
+
+
+def write_rows(
+    path: Path, rows: Iterable[dict[str, Any]], *, nonce: str = "", environment: Mapping[str, Any] | None = None
+) -> None:
+    """The same of findings that are plain data already."""
+    ordered = sorted(rows, key=lambda row: str(row["case"]))
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(header(nonce, environment))]
-    lines += [json.dumps(f.to_json(), sort_keys=True) for f in ordered]
+    lines += [json.dumps(row, sort_keys=True) for row in ordered]
     lines.append(json.dumps(footer(nonce, len(ordered))))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -47,9 +47,12 @@ class Plan(pytest.File):
 
         from conformance.planning.plan import make_plan
         from conformance.planning.select import entries_at
+        from conformance.running.imports import import_for
 
         torch.set_num_threads(1)
-        for planned in make_plan(entries_at(self.config.getoption("--entries"))):
+        plan = make_plan(entries_at(self.config.getoption("--entries")))
+        import_for(plan)
+        for planned in plan:
             item: CaseItem = CaseItem.from_parent(self, name=planned.case.id)
             item.planned = planned
             yield item
@@ -61,14 +64,12 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Plan | Non
 
 
 def pytest_runtest_protocol(item: pytest.Item) -> bool:
-    """One call and one report."""
+    """One call and one report, without the messages about its start and its end, which nobody reads."""
     hook = item.ihook
-    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     call = pytest.CallInfo.from_call(
         lambda: hook.pytest_runtest_call(item=item),
         when="call",
         reraise=(pytest.exit.Exception, KeyboardInterrupt),
     )
     hook.pytest_runtest_logreport(report=hook.pytest_runtest_makereport(item=item, call=call))
-    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True

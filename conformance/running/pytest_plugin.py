@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conformance.nouns.finding import Finding, Outcome
+from conformance.nouns.finding import Outcome
 from conformance.running import evidence
 from conformance.running.background import Bar
 from conformance.running.children import end_with_the_parent
@@ -36,11 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Show a finding by its outcome instead of passed or failed."""
-    finding = _finding(report)
-    if finding is None:
+    row = _row(report)
+    if row is None:
         return None
-    name = finding.outcome.value
-    return ("passed" if finding.outcome is Outcome.AGREE else name.lower(), LETTERS[finding.outcome], name)
+    outcome = Outcome(row["outcome"])
+    return ("passed" if outcome is Outcome.AGREE else outcome.value.lower(), LETTERS[outcome], outcome.value)
 
 
 class Gatherer:
@@ -50,7 +51,7 @@ class Gatherer:
 
     def __init__(self, path: Path, nonce: str) -> None:
         self.path, self.nonce = path, nonce
-        self.findings: list[Finding] = []
+        self.rows: list[dict[str, Any]] = []
         self.lost: dict[str, int] = {}
         self.planned = False
         self.bar: Bar | None = None
@@ -58,7 +59,8 @@ class Gatherer:
         given_up_file(path).unlink(missing_ok=True)
         self.stream = stream_of(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.stream.write_text(json.dumps(evidence.header(self.nonce)) + "\n", encoding="utf-8")
+        self.out = self.stream.open("w", encoding="utf-8")
+        self._say(evidence.header(self.nonce))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -70,12 +72,12 @@ class Gatherer:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the finding of a test that ran to its end; a variant that loses too many is given up."""
-        finding = _finding(report)
-        if self.bar is not None and (finding is not None or report.failed):
+        row = _row(report)
+        if self.bar is not None and (row is not None or report.failed):
             self.bar.step()
-        if finding is not None:
-            self.findings.append(finding)
-            self._say(finding.to_json())
+        if row is not None:
+            self.rows.append(row)
+            self._say(row)
         elif report.failed:
             variant = _case(report.nodeid).split("/")[0]
             self.lost[variant] = self.lost.get(variant, 0) + 1
@@ -84,13 +86,14 @@ class Gatherer:
 
     def pytest_sessionfinish(self) -> None:
         """Write the evidence with its footer. What is missing in it, the judge sees by the plan."""
-        evidence.write(self.path, self.findings, nonce=self.nonce, environment=environment())
+        evidence.write_rows(self.path, self.rows, nonce=self.nonce, environment=environment())
+        self.out.close()
         self.stream.unlink(missing_ok=True)
         given_up_file(self.path).unlink(missing_ok=True)
 
-    def _say(self, row: dict[str, object]) -> None:
-        with self.stream.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+    def _say(self, row: dict[str, Any]) -> None:
+        self.out.write(json.dumps(row) + "\n")
+        self.out.flush()  # whoever ends this process by force reads what was said until then
 
 
 def given_up_file(path: Path) -> Path:
@@ -110,8 +113,10 @@ def _case(nodeid: str) -> str:
     return nodeid.partition("::")[2]
 
 
-def _finding(report: pytest.TestReport) -> Finding | None:
+def _row(report: pytest.TestReport) -> dict[str, Any] | None:
+    """The finding of a test as its row of the evidence, which is read and checked when the evidence is judged."""
     if report.when != "call" or not report.passed:
         return None
     found = dict(report.user_properties).get("finding")
-    return Finding.from_json(json.loads(str(found))) if found is not None else None
+    row: dict[str, Any] | None = json.loads(str(found)) if found is not None else None
+    return row

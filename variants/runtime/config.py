@@ -103,9 +103,11 @@ class AdapterConfig:
 
     def require_choice(self, field: str, value: object, choices: tuple[str, ...]) -> None:
         """An option by name must be one that exists: an unknown one never silently does nothing."""
+        if isinstance(value, str) and value in choices:
+            return
         near = difflib.get_close_matches(value, choices, n=1, cutoff=0.5) if isinstance(value, str) else []
         fix = f"Did you mean {near[0]}?" if near else ""
-        self.require(isinstance(value, str) and value in choices, field, value, "one of " + ", ".join(choices), fix)
+        self.require(False, field, value, "one of " + ", ".join(choices), fix)
 
     def require_flag(self, field: str, value: object) -> None:
         """A switch is True or False, not something truthy."""
