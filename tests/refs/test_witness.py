@@ -17,7 +17,7 @@ from conformance.judging.judge import UNDECIDED, judge
 from conformance.nouns.entry import Entry
 from conformance.nouns.finding import SECOND, Case, Compared, Fault, Finding, Outcome
 from conformance.nouns.verdict import Label, Verdict
-from conformance.planning.plan import make_plan
+from conformance.planning.plan import Planned, make_plan
 from conformance.reporting.state import State, state_of
 from conformance.running.run import run_case
 from refs.reference import Live
@@ -117,6 +117,43 @@ def test_the_altered_reference_is_blamed_in_every_section(
     assert verdict.buggy == (), verdict.buggy[0].finding.message()
     blamed = {d.case.check for d in verdict.reference_faults if d.finding.fault is not Fault.REFERENCE}
     assert blamed == checks
+
+
+UNDETACHED = ALTERED[0]
+
+
+@pytest.mark.parametrize("sound", [True, False], ids=["a right variant", "a wrong variant"])
+def test_a_point_in_lower_precision_is_decided_by_the_closed_form(rewritten: Callable[..., None], sound: bool) -> None:
+    """Beside an altered reference the points of ``space`` in lower precision would prove nothing, or acquit anybody."""
+    name, where, fragments, _ = UNDETACHED.values
+    owner = getattr(importlib.import_module(where[0]), where[1])
+    rewritten(owner, where[2], **{f"f{n}": pair for n, pair in enumerate(fragments)})
+    entry = next(entry for entry in ENTRIES if entry.name == name)
+
+    def build(layer: nn.Linear, settings: Settings) -> Subject:
+        subject = entry.build(layer, settings)
+        subject.leaves()["A"].register_hook(lambda gradient: 1.5 * gradient)
+        return subject
+
+    planned = [p for p in make_plan([entry if sound else replace(entry, build=build)]) if decidable(p)][::3]
+    evidence = {p.case.id: run_case(p) for p in planned}
+    (verdict,) = judge([name], [p.case for p in planned], evidence, needed=())
+    told = "gradient of A, gradient of B. In float64, too, it differs from the closed form."
+    acquitted = [d for d in verdict.reference_faults if told in d.finding.at_fault]
+    differing = [f for f in evidence.values() if f.outcome is Outcome.DIFFER]
+    assert len(differing) >= 4
+    assert len(acquitted) == (len(differing) if sound else 0)
+    assert len(verdict.buggy) == (0 if sound else len(differing))
+
+
+def decidable(planned: Planned) -> bool:
+    """Points with one backward in lower precision, without dropout masks, on the adapter that was built."""
+    point, probe = dict(planned.probe.point), planned.probe
+    built = "grad" not in point and point.get("life") not in ("saved", "reloaded", "folded")
+    low = probe.dtype != "float64" and point.get("calls") != "double"
+    masked = probe.training and dict(probe.options).get("dropout") == 0.3
+    of_peft = planned.case.check == "space" and planned.reference.id == "peft:dora"
+    return of_peft and built and low and not masked
 
 
 def linear_gain(tensors: Mapping[str, Tensor], W: Tensor, bias: Tensor | None, config: corda.Config) -> Any:

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from conformance.checks.numbers.dropout import same_distribution
 from conformance.checks.space.calling import Answers, answers, as_doubles, gradients, inputs, mark, of_the_form
+from conformance.checks.space.compared import as_near, equal
 from conformance.checks.space.kinks import at_a_kink
 from conformance.checks.space.lives import brought_up, draws_anew, left_behind, merged, stored
-from conformance.measuring.compare import Comparison, close, conclude, holds, no_less_exact, raised, same
+from conformance.checks.space.witnessed import blamed_by_the_form, may_answer
+from conformance.measuring.compare import Comparison, close, conclude, holds, raised, same
 from conformance.measuring.conditioning import blamed, signs
 from conformance.measuring.trial import SubjectFailed, Trial, asking_the_subject, rounded
 from conformance.nouns.entry import Entry
@@ -24,12 +26,8 @@ from conformance.space.points import COVERAGE, probes_of
 from refs.reference import Built, ClosedForm, Reference
 from refs.subject import Subject
 
-DEAD = 1e-10
-"""A gradient is dead when it is below this share of the largest gradient (float64)."""
 DRAWS = 8
 """How many times a point in low precision is asked where the first time shows a larger error."""
-FAINT = 0.01
-"""A gradient is compared to the digits of this share of the largest one at least: below that it is mostly cancelled."""
 
 
 def probes(entry: Entry, reference: Reference) -> tuple[Probe, ...]:
@@ -50,7 +48,19 @@ def run(trial: Trial) -> Finding:
             return replace(finding, fault=Fault.REFERENCE)
     except SubjectFailed as failure:
         finding = raised(trial.case, str(failure))
-    return blamed(trial, values, finding) if values else finding
+    finding = blamed(trial, values, finding) if values else finding
+    return _witnessed(trial, finding) if may_answer(trial, finding) else finding
+
+
+def _witnessed(trial: Trial, finding: Finding) -> Finding:
+    """A difference in lower precision, where the plan asks no closed form: is the reference wrong in float64, too?"""
+    subject = brought_up(trial)
+    values, pairs = _known(trial, stored(subject)), inputs(trial)
+    with asking_the_subject():
+        got = answers(trial, subject, pairs, own=True)
+    want = answers(trial, trial.reference_subject(values=values), pairs)
+    _, _, truth, _ = _rounded(trial, values, pairs, got, want)
+    return blamed_by_the_form(trial, finding, values, pairs, got=got, want=want, truth=truth)
 
 
 def _only_second(finding: Finding) -> bool:
@@ -117,17 +127,17 @@ def _as_the_reference(
     got: Answers,
 ) -> Iterator[Comparison]:
     if isinstance(trial.reference, ClosedForm):
-        yield from _equal(got, of_the_form(trial, trial.reference, values, pairs))
+        yield from equal(got, of_the_form(trial, trial.reference, values, pairs))
         return
     reference = trial.reference_subject(values=values)
     want = answers(trial, reference, pairs)
     if trial.probe.dtype == trial.probe.adapter == "float64":
-        comparisons = [_second(c) if mark(trial, "calls") == "double" else c for c in _equal(got, want)]
+        comparisons = [_second(c) if mark(trial, "calls") == "double" else c for c in equal(got, want)]
     else:
         four = _rounded(trial, values, pairs, got, want)
-        comparisons = list(_no_less_exact(trial, *four))
+        comparisons = list(as_near(trial, *four))
         if not all(c.agrees for c in comparisons):
-            comparisons = list(_no_less_exact(trial, *_pooled(trial, four)))
+            comparisons = list(as_near(trial, *_pooled(trial, four)))
     if trial.drops and not all(c.agrees for c in comparisons) and _other_masks(trial, values, pairs):
         comparisons = same_distribution(trial, subject, reference, gradients=gradients(trial))
     yield from comparisons
@@ -145,32 +155,10 @@ def _other_masks(trial: Trial, values: Mapping[str, Tensor], pairs: list[tuple[T
     return not all(close(y, z, "output").agrees for y, z in zip(got.outputs, want.outputs))
 
 
-def _named(got: Answers, want: Answers) -> Iterator[tuple[str, Tensor | None, Tensor | None]]:
-    for y, z in zip(got.outputs, want.outputs):
-        yield "output", y, z
-    for g, h in zip(got.of_inputs, want.of_inputs):
-        yield "gradient of x", g, h
-    for name, grad in want.grads.items():
-        yield f"gradient of {name}", got.grads.get(name), grad
-
-
 def _second(comparison: Comparison) -> Comparison:
     """Of a gradient penalty, every gradient depends on all first derivatives."""
     is_gradient = comparison.what.startswith("gradient of") and not comparison.aspect
     return replace(comparison, aspect=SECOND) if is_gradient else comparison
-
-
-def _equal(got: Answers, want: Answers) -> Iterator[Comparison]:
-    grads = [g[g.isfinite()] for g in (*want.of_inputs, *want.grads.values()) if g is not None]
-    scale = max((g.abs().max().item() for g in grads if g.numel()), default=0.0)
-    for what, one, other in _named(got, want):
-        own = other.abs().max().item() if other is not None and other.numel() and bool(other.isfinite().all()) else None
-        floor = None if own is None or what == "output" else scale if own <= DEAD * scale else max(own, FAINT * scale)
-        yield close(one, other, what, scale=floor)
-        if one is not None and other is not None and not other.numel():
-            yield same(tuple(one.shape), tuple(other.shape), what, "shape")
-    if want.grads:
-        yield same(sorted(got.grads), sorted(want.grads), "tensors that train")
 
 
 Four = tuple[Answers, Answers, Answers, Answers]
@@ -215,33 +203,6 @@ def _stacked(several: list[Answers]) -> Answers:
 def _all(tensors: list[Tensor | None]) -> Tensor | None:
     there = [t for t in tensors if t is not None]
     return torch.stack(there) if len(there) == len(tensors) else None
-
-
-def _no_less_exact(trial: Trial, got: Answers, want: Answers, truth: Answers, nudged: Answers) -> Iterator[Comparison]:
-    near = list(_named(truth, nudged))
-    mixed = trial.probe.adapter == "float32"
-    for (what, one, other), (_, exact, moved) in zip(_named(got, want), near):
-        if one is None or other is None or exact is None:
-            yield same(one is None, other is None, f"{what} missing")
-        elif not exact.numel():
-            yield same(tuple(one.shape), tuple(other.shape), what, "shape")
-        elif mark(trial, "autocast"):
-            yield from _under_autocast(trial, what, one, other, exact)
-        elif one.dtype == other.dtype == torch.float64 and mixed:
-            # Its numbers went through float32: that is what the last digits are measured in.
-            yield no_less_exact(one.float(), other.float(), exact, what, nudged=moved)
-        else:
-            yield no_less_exact(one, other, exact, what, nudged=moved)
-
-
-def _under_autocast(trial: Trial, what: str, one: Tensor, other: Tensor, exact: Tensor) -> Iterator[Comparison]:
-    """In units of what autocast rounds to; an output has the reference's dtype, the bare layer's or the input's."""
-    if what == "output":
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            bare = trial.layer()(trial.x).dtype
-        names = sorted({str(bare), str(other.dtype), str(trial.x.dtype)})
-        yield holds(str(one.dtype) in names, what, str(one.dtype), " or ".join(names), aspect="dtype")
-    yield no_less_exact(one.bfloat16(), other.bfloat16(), exact, what)
 
 
 def _exact(trial: Trial, values: Mapping[str, Tensor], pairs: list[tuple[Tensor, Tensor]], nudge: float) -> Answers:
