@@ -73,7 +73,7 @@ class Trial:
             layer.weight.copy_(self._base["W"])
             if layer.bias is not None:
                 layer.bias.copy_(self._base["b"])
-        return layer.to(_dtype(dtype or p.dtype))
+        return layer if dtype in (None, p.dtype) else layer.to(_dtype(dtype))
 
     @cached_property
     def _base(self) -> dict[str, Tensor]:

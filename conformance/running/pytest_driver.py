@@ -7,6 +7,7 @@ collect and run them, import torch; the process that deals them out need not.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Plan(pytest.File):
     """All cases of the roster, or of ``--entries``, in the order of the plan."""
 
     def collect(self) -> Iterator[CaseItem]:
-        """One pytest item per planned case."""
+        """One pytest item per planned case. What is imported until then stays: no collection looks at it again."""
         import torch
 
         from conformance.planning.plan import make_plan
@@ -52,6 +53,7 @@ class Plan(pytest.File):
         torch.set_num_threads(1)
         plan = make_plan(entries_at(self.config.getoption("--entries")))
         import_for(plan)
+        gc.freeze()
         for planned in plan:
             item: CaseItem = CaseItem.from_parent(self, name=planned.case.id)
             item.planned = planned

@@ -6,6 +6,7 @@ A crash in here (a segfault, say) ends this process and not the one that judges,
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import multiprocessing
 import os
@@ -57,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         import_for(plan)  # once for all, before the first case is waited for
 
+    gc.freeze()  # what is imported and planned stays: no collection looks at it again
     _say(channel, header(""))
     _say(channel, {"plan": [planned.case.id for planned in plan]})
     left = [p for p in plan[options.start :] if p.case.variant not in options.without]

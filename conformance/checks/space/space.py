@@ -42,8 +42,8 @@ def run(trial: Trial) -> Finding:
     values: dict[str, Tensor] = {}
     try:
         subject = brought_up(trial)
-        values = _known(trial, stored(subject))
-        finding = conclude(trial.case, list(_compared(trial, subject, values)))
+        values, reference = _known(trial, stored(subject))
+        finding = conclude(trial.case, list(_compared(trial, subject, reference, values)))
         if _only_second(finding) and at_a_kink(trial, values):
             return replace(finding, fault=Fault.REFERENCE)
     except SubjectFailed as failure:
@@ -55,10 +55,11 @@ def run(trial: Trial) -> Finding:
 def _witnessed(trial: Trial, finding: Finding) -> Finding:
     """A difference in lower precision, where the plan asks no closed form: is the reference wrong in float64, too?"""
     subject = brought_up(trial)
-    values, pairs = _known(trial, stored(subject)), inputs(trial)
+    (values, reference), pairs = _known(trial, stored(subject)), inputs(trial)
+    assert reference is not None, "a closed form is asked in float64 alone"
     with asking_the_subject():
         got = answers(trial, subject, pairs, own=True)
-    want = answers(trial, trial.reference_subject(values=values), pairs)
+    want = answers(trial, reference, pairs)
     _, _, truth, _ = _rounded(trial, values, pairs, got, want)
     return blamed_by_the_form(trial, finding, values, pairs, got=got, want=want, truth=truth)
 
@@ -80,14 +81,21 @@ def _coverage(trial: Trial) -> Finding:
     )
 
 
-def _known(trial: Trial, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The values that the reference has tensors for, as it stores them."""
+def _known(trial: Trial, values: dict[str, Tensor]) -> tuple[dict[str, Tensor], Subject | None]:
+    """The values that the reference has tensors for, as it stores them, and the reference that has them, if it is a
+    layer.
+    """
     if not isinstance(trial.reference, Built):
-        return values
-    return rounded(values, trial.reference_subject())
+        return values, None
+    reference = trial.reference_subject()
+    known = rounded(values, reference)
+    trial.load(reference, known)
+    return known, reference
 
 
-def _compared(trial: Trial, subject: Subject, values: Mapping[str, Tensor]) -> Iterator[Comparison]:
+def _compared(
+    trial: Trial, subject: Subject, reference: Subject | None, values: Mapping[str, Tensor]
+) -> Iterator[Comparison]:
     pairs = inputs(trial)
     copies = [(x.clone(), c.clone()) for x, c in pairs]
     with asking_the_subject(), merged(trial, subject) if mark(trial, "life") == "folded" else nullcontext():
@@ -100,7 +108,7 @@ def _compared(trial: Trial, subject: Subject, values: Mapping[str, Tensor]) -> I
         yield same(torch.equal(state, _unused()), True, "global generator after calls that draw nothing")
     base = {name: True for name, p in subject.base_parameters().items() if p.grad is not None}
     yield same(base, {}, "gradients of the base")
-    yield from _as_the_reference(trial, subject, values, copies, got)
+    yield from _as_the_reference(trial, subject, reference, values, copies, got)
     if trial.probe.state == "t0":
         yield draws_anew(trial)
     kept = trial.layer().weight.detach() if mark(trial, "life") != "written" else None
@@ -122,6 +130,7 @@ def _untouched(now: Tensor, before: Tensor, what: str) -> Comparison:
 def _as_the_reference(
     trial: Trial,
     subject: Subject,
+    reference: Subject | None,
     values: Mapping[str, Tensor],
     pairs: list[tuple[Tensor, Tensor]],
     got: Answers,
@@ -129,7 +138,7 @@ def _as_the_reference(
     if isinstance(trial.reference, ClosedForm):
         yield from equal(got, of_the_form(trial, trial.reference, values, pairs))
         return
-    reference = trial.reference_subject(values=values)
+    reference = trial.reference_subject(values=values) if reference is None else reference
     want = answers(trial, reference, pairs)
     if trial.probe.dtype == trial.probe.adapter == "float64":
         comparisons = [_second(c) if mark(trial, "calls") == "double" else c for c in equal(got, want)]
@@ -172,7 +181,9 @@ def _rounded(
     got: Answers,
     want: Answers,
 ) -> Four:
-    truth, nudged = (_exact(trial, values, pairs, by) for by in (0.0, torch.finfo(torch.float32).eps))
+    exact = replace(trial, probe=replace(trial.probe, adapter="float64"))
+    reference = exact.reference_subject(trial.layer("float64"))
+    truth, nudged = (_exact(exact, reference, values, pairs, by) for by in (0.0, torch.finfo(torch.float32).eps))
     return got, want, truth, nudged
 
 
@@ -182,11 +193,12 @@ def _pooled(trial: Trial, first: Four) -> Four:
     for seed in range(1, DRAWS):
         other = replace(trial, probe=replace(trial.probe, seed=trial.probe.seed + seed))
         subject = brought_up(other)
-        values = _known(other, stored(subject))
+        values, reference = _known(other, stored(subject))
+        assert reference is not None, "in low precision the reference is a layer"
         pairs = inputs(other)
         with asking_the_subject():
             got = answers(other, subject, pairs, own=True)
-        want = answers(other, other.reference_subject(values=values), pairs)
+        want = answers(other, reference, pairs)
         drawn.append(_rounded(other, values, pairs, got, want))
     one, two, three, four = (_stacked(list(each)) for each in zip(*drawn))
     return one, two, three, four
@@ -205,10 +217,10 @@ def _all(tensors: list[Tensor | None]) -> Tensor | None:
     return torch.stack(there) if len(there) == len(tensors) else None
 
 
-def _exact(trial: Trial, values: Mapping[str, Tensor], pairs: list[tuple[Tensor, Tensor]], nudge: float) -> Answers:
-    """The reference in float64, for inputs and tensors that are moved by the share ``nudge``."""
-    exact = replace(trial, probe=replace(trial.probe, adapter="float64"))
-    near = {name: value * (1 + nudge * signs(value)) for name, value in values.items()}
-    reference = exact.reference_subject(trial.layer("float64"), values=near)
+def _exact(
+    exact: Trial, reference: Subject, values: Mapping[str, Tensor], pairs: list[tuple[Tensor, Tensor]], nudge: float
+) -> Answers:
+    """What the reference gives in float64, for inputs and tensors that are moved by the share ``nudge``."""
+    exact.load(reference, {name: value * (1 + nudge * signs(value)) for name, value in values.items()})
     moved = [tuple(t * (1 + nudge * signs(t)) for t in pair) for pair in as_doubles(pairs)]
     return answers(exact, reference, [(x, c) for x, c in moved], autocast=False)
