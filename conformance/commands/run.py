@@ -86,10 +86,12 @@ def _all(options: argparse.Namespace, committed: Mapping[str, Label]) -> int:
             file, workers=options.workers, entries=options.entries, minutes=options.limit, aside=options.json
         )
     ) as child:
+        from conformance.planning.plan import make_plan
         from conformance.planning.select import entries_at
         from conformance.reporting import report
 
         entries = entries_at(options.entries)
+        make_plan(entries)  # keeps the covering arrays, which judging needs, while there is time
         found = child.result()
     if options.entries is not None:
         _require_own(options.reports, committed, [entry.name for entry in entries])

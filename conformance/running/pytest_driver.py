@@ -43,7 +43,8 @@ class Plan(pytest.File):
     """All cases of the roster, or of ``--entries``, in the order of the plan."""
 
     def collect(self) -> Iterator[CaseItem]:
-        """One pytest item per planned case. What is imported until then stays: no collection looks at it again."""
+        """One pytest item per planned case. What is imported for them stays: no garbage collection looks at it."""
+        gc.disable()
         import torch
 
         from conformance.planning.plan import make_plan
@@ -54,6 +55,7 @@ class Plan(pytest.File):
         plan = make_plan(entries_at(self.config.getoption("--entries")))
         import_for(plan)
         gc.freeze()
+        gc.enable()
         for planned in plan:
             item: CaseItem = CaseItem.from_parent(self, name=planned.case.id)
             item.planned = planned

@@ -56,7 +56,7 @@ def _witnessed(trial: Trial, finding: Finding) -> Finding:
     """A difference in lower precision, where the plan asks no closed form: is the reference wrong in float64, too?"""
     subject = brought_up(trial)
     (values, reference), pairs = _known(trial, stored(subject)), inputs(trial)
-    assert reference is not None, "a closed form is asked in float64 alone"
+    assert reference is not None, "asked of layers alone"
     with asking_the_subject():
         got = answers(trial, subject, pairs, own=True)
     want = answers(trial, reference, pairs)
