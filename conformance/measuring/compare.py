@@ -39,6 +39,8 @@ FLOAT32_ROOM = ROUNDED_K * torch.finfo(torch.float32).eps / (EXACT_K * torch.fin
 """How many times the limit of a float64 comparison the one in float32 is: what differs by less differs in float64 only.
 It decides how a difference is named, never whether there is one."""
 
+FAR_WITHIN = 0.25
+"""Of a limit: an error so small agrees on another machine, too."""
 FEW = 4.0
 """A root mean square over n numbers scatters: the factor and the share grow by ``FEW`` / sqrt(n)."""
 
@@ -125,6 +127,11 @@ def close(got: Tensor | None, want: Tensor | None, what: str, *, scale: float | 
         exact=limit > 0 and rounding < torch.finfo(torch.float32).eps,
         nans=nans,
     )
+
+
+def far_within(comparison: Comparison) -> bool:
+    """Whether it would agree on another machine, too: then nobody needs to know how well it is conditioned."""
+    return comparison.agrees and comparison.error <= FAR_WITHIN * comparison.limit
 
 
 def rounded_once(got: Tensor, once: Tensor, truth: Tensor, what: str) -> Comparison:

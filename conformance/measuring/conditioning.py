@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from conformance.measuring.trial import Trial, run
 from conformance.nouns.finding import Fault, Finding, Outcome
@@ -16,6 +17,9 @@ from refs.subject import Subject
 
 NUDGE = 16
 """Size of the nudge in units of eps, relative to each number."""
+PATTERNS = (1, 2, 3, 4)
+"""Random patterns of signs in which the weight of a decomposition moves. One alone may leave two directions with close
+singular values as they are, by chance; what any of them turns is known no better."""
 JUMP = 1e-6
 """A move of the output beyond this share of its size is not rounding any more (float64)."""
 
@@ -55,18 +59,47 @@ def moved_by_rounding(
     where two singular values are close, each correct algorithm finds other vectors.
     """
     eps = NUDGE * torch.finfo(torch.float32).eps
-    starts = []
-    for of_weight, of_inputs in ((0.0, 0.0), (eps, 0.0), (-eps, 0.0), *(((0.0, eps), (0.0, -eps)) if on_data else ())):
-        layer = trial.layer()
-        layer.weight.data.mul_(1 + of_weight * signs(layer.weight))
+    of_weights = [read(trial.reference_subject(_moved_layer(trial, eps, pattern))) for pattern in PATTERNS]
+    starts = [read(trial.reference_subject(trial.layer())), *of_weights]
+    for of_inputs in (eps, -eps) if on_data else ():
         with nudged(of_inputs):
-            starts.append(read(trial.reference_subject(layer)))
+            starts.append(read(trial.reference_subject(trial.layer())))
     return {
         name: max((other[name].double() - value.double()).abs().max().item() for other in starts[1:])
         for name, value in starts[0].items()
     }
 
 
-def signs(t: Tensor) -> Tensor:
-    """A fixed pattern of +1 and -1."""
+def _moved_layer(trial: Trial, by: float, pattern: int, dtype: str | None = None) -> nn.Linear:
+    layer = trial.layer(dtype)
+    layer.weight.data.copy_(moved_weight(layer.weight.detach(), by, pattern))
+    return layer
+
+
+def moved_weight(weight: Tensor, by: float, pattern: int) -> Tensor:
+    """The weight with a random error of the share ``by`` of its norm, as far as two singular vectors are concerned.
+
+    The backward error of a decomposition is bounded in norm and may lie between two directions with close singular
+    values. One that is spread over all entries has only the share ``1 / sqrt(min(d_in, d_out))`` there: it is enlarged.
+    """
+    moved: Tensor = weight * (1 + by * min(weight.shape) ** 0.5 * signs(weight, pattern))
+    return moved
+
+
+def moved_starts(trial: Trial, read: Callable[[Subject], Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
+    """The reference's fresh starts in float32 for weights with an error of one rounding, in each of the patterns."""
+    eps = torch.finfo(torch.float32).eps
+    return [read(trial.reference_subject(_moved_layer(trial, eps, pattern, "float32"))) for pattern in PATTERNS]
+
+
+def farthest(value: Tensor, moved: Iterable[Tensor]) -> Tensor:
+    """Of several moved values the one whose root mean square distance is the largest."""
+    return max(moved, key=lambda other: (other.double() - value.double()).square().mean().item())
+
+
+def signs(t: Tensor, pattern: int = 0) -> Tensor:
+    """A fixed pattern of +1 and -1: a wave, or one that looks random for each other number."""
+    if pattern:
+        drawn = np.random.default_rng([pattern, t.numel()]).integers(0, 2, t.numel())
+        return torch.from_numpy(2 * drawn - 1).to(t.dtype).reshape(t.shape)
     return (torch.arange(t.numel(), dtype=t.dtype).reshape(t.shape) * 2.399963).sin().sign()

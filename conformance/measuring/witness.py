@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conformance.measuring.conditioning import signs
+from conformance.measuring.conditioning import moved_weight
 from conformance.measuring.trial import RESIDUAL, Run, Trial
 from refs.reference import ClosedForm
 from refs.subject import Subject
@@ -27,16 +27,18 @@ def start(trial: Trial) -> Subject:
     return replace(trial, reference=other).reference_subject()
 
 
-def own_start(trial: Trial, form: ClosedForm, seed: int = 0, *, nudge: float = 0.0) -> dict[str, Tensor] | None:
+def own_start(
+    trial: Trial, form: ClosedForm, seed: int = 0, *, nudge: float = 0.0, pattern: int = 1
+) -> dict[str, Tensor] | None:
     """The tensors as the closed form says that they start, in float64; None where it does not say.
 
-    ``nudge`` moves every number of the weight by that share.
+    ``nudge``: the relative error of the weight, in one of the patterns of ``conditioning.moved_weight``.
     """
     settings = trial.probe.settings
     if not form.tells(settings):
         return None
     weight = trial.layer("float64").weight.detach()
-    W = (weight * (1 + nudge * signs(weight))).numpy()
+    W = moved_weight(weight, nudge, pattern).numpy()
     if form.draw is not None:
         started = form.draw(np.random.default_rng([trial.probe.seed, 7, seed]), W, settings)
     elif form.start is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from conformance.checks.check import NEXT_TO_NO_DROPOUT, SMALL, WIDE, with_options
 from conformance.checks.numbers.steps import reaches_the_output
-from conformance.checks.start.init import is_identity, is_identity_of
+from conformance.checks.start.identity import is_identity, is_identity_of
 from conformance.measuring.compare import Comparison, conclude, no_less_exact, same
 from conformance.measuring.conditioning import signs
 from conformance.measuring.rounding import whole_spectrum, within_one_rounding

@@ -14,6 +14,15 @@ STANDARD_ERRORS = 7.0
 SPREAD = 0.04
 """Relative tolerance on the standard deviation over all draws (8192 and more numbers); 2.5 times it at the edge."""
 DISTINCT = "share of distinct values at t=0"
+SPREAD_OF, EDGE_OF = "spread at t=0", "largest value at t=0"
+CERTAIN = 4.0
+"""A spread or an edge that is this many standard errors beyond its limit is off, and not by chance."""
+OF_SPREAD, OF_EDGE = 1.0, 3.9
+"""Their relative standard errors over sqrt(n), for n numbers of a normal distribution on each side."""
+STEPS = (128, 256, 512, 1024, 2048)
+"""How many draws are made, one after the other, until it is decided."""
+TELLING = 4096
+"""So many numbers at least must agree where fewer did not."""
 
 
 def distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
@@ -36,10 +45,10 @@ def distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
             numeric=True,
             aspect="distribution at t=0",
         ),
-        _within(name, "spread at t=0", a.std(), b.std(), SPREAD),
+        _within(name, SPREAD_OF, a.std(), b.std(), SPREAD),
         _mean(name, a, b),
         *_together(name, got, want),
-        _within(name, "largest value at t=0", _edge(a), _edge(b), 2.5 * SPREAD),
+        _within(name, EDGE_OF, _edge(a), _edge(b), 2.5 * SPREAD),
         # Vectors that repeat (as HRA's pairs do) have the same distribution and another meaning; so has their order.
         _within(name, DISTINCT, distinct(got), distinct(want), 0.02),
         same(_repeats(got[0]), _repeats(want[0]), name, "which rows or columns repeat at t=0"),
@@ -47,6 +56,18 @@ def distribution(name: str, got: Tensor, want: Tensor) -> list[Comparison]:
             bool((got[0] != got[1]).any()), name, "the same for two seeds", "a new draw", aspect="depends on the seed"
         ),
     ]
+
+
+def by_chance(comparisons: list[Comparison], numbers: int) -> bool:
+    """Whether what differs may do so since too little was drawn: nothing but a spread or an edge, and by little."""
+    wrong = [c for c in comparisons if not c.agrees]
+    return bool(wrong) and all(c.aspect in (SPREAD_OF, EDGE_OF) and _may_be_chance(c, numbers) for c in wrong)
+
+
+def _may_be_chance(comparison: Comparison, numbers: int) -> bool:
+    of, tolerance = (OF_SPREAD, SPREAD) if comparison.aspect == SPREAD_OF else (OF_EDGE, 2.5 * SPREAD)
+    standard_error = of / numbers**0.5 * comparison.limit / tolerance
+    return bool(comparison.error <= comparison.limit + CERTAIN * standard_error)
 
 
 def _within(name: str, aspect: str, got: float, want: float, tolerance: float) -> Comparison:

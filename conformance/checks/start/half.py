@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from conformance.measuring.compare import Comparison, no_less_exact
-from conformance.measuring.conditioning import signs
+from conformance.measuring.conditioning import farthest, moved_starts
 from conformance.measuring.trial import Trial
 from refs.subject import Subject
 
@@ -19,21 +19,22 @@ class Truth:
     """The reference's start on the layer's numbers in float32, and how far it moves with their last digits there."""
 
     def __init__(self, trial: Trial, start: Start) -> None:
-        eps = torch.finfo(torch.float32).eps
-        layer = trial.layer("float32")
-        layer.weight.data.mul_(1 + eps * signs(layer.weight))
         self.exact = start(trial, trial.reference_subject(trial.layer("float32")))
-        self.nudged = start(trial, trial.reference_subject(layer))
+        self.moved = moved_starts(trial, lambda subject: start(trial, subject))
 
     def compare(self, name: str, got: Tensor, want: Tensor) -> Comparison:
         """A tensor that is not drawn. What is rounded to the layer's dtype on one side only has no limit of its own."""
-        exact, nudged = (t[name].double().expand_as(got) for t in (self.exact, self.nudged))
+        exact, nudged = self._beside(name, got)
         return no_less_exact(got, want, exact, f"{name} at t=0", nudged=nudged)
 
     def alone(self, name: str, got: Tensor) -> Comparison:
         """The same within the error of one rounding to the dtype that it is stored in, whatever the reference's is."""
-        exact, nudged = (t[name].double().expand_as(got) for t in (self.exact, self.nudged))
+        exact, nudged = self._beside(name, got)
         return alone(name, got, exact, nudged)
+
+    def _beside(self, name: str, got: Tensor) -> tuple[Tensor, Tensor]:
+        nudged = farthest(self.exact[name], (moved[name] for moved in self.moved))
+        return self.exact[name].double().expand_as(got), nudged.double().expand_as(got)
 
 
 def alone(name: str, got: Tensor, exact: Tensor, nudged: Tensor | None = None) -> Comparison:

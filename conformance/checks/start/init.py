@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from conformance.checks.check import DROPOUT, WIDE, with_options
-from conformance.checks.start.distribution import DISTINCT, distinct, distribution
+from conformance.checks.check import WIDE, with_options
+from conformance.checks.start.distribution import DISTINCT, STEPS, TELLING, by_chance, distinct, distribution
 from conformance.checks.start.half import Truth, alone, rounded_once
+from conformance.checks.start.identity import identity, identity_under_dropout, is_identity, is_identity_of
 from conformance.checks.start.joint import jointly
-from conformance.measuring.compare import EXACT_K, ROUNDED_K, Comparison, close, conclude, holds, same
-from conformance.measuring.conditioning import NUDGE, moved_by_rounding
-from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
+from conformance.measuring.compare import ROUNDED_K, Comparison, close, conclude, far_within, same
+from conformance.measuring.conditioning import NUDGE, PATTERNS, farthest, moved_by_rounding
+from conformance.measuring.trial import RESIDUAL, Trial
 from conformance.measuring.witness import own_start
 from conformance.nouns.entry import Entry
 from conformance.nouns.facts import InitFacts, InitialValue
@@ -79,9 +79,10 @@ def run(trial: Trial) -> Finding:
     kinds: dict[str, str] = {}
     drawn: dict[str, tuple[Tensor, Tensor]] = {}
     half = trial.probe.dtype in HALF
-    moves = {} if half else _moves(trial)
+    moves: dict[str, float] | None = {} if half else None
     truth = Truth(trial, _initial) if half and form is None else None
-    unrounded, nudged = (_unrounded(trial, form, by) if half else {} for by in (0.0, torch.finfo(torch.float32).eps))
+    unrounded = _unrounded(trial, form, 0.0) if half else {}
+    nudged = [_unrounded(trial, form, torch.finfo(torch.float32).eps, pattern) for pattern in PATTERNS if half]
     for name in other[0]:
         if name not in mine[0]:
             comparisons.append(same("no such tensor", name, name))
@@ -95,17 +96,16 @@ def run(trial: Trial) -> Finding:
         method = trial.entry.method
         stored = method is None or method.sign_free is None
         scale = 0.0 if kinds[name] == "constant" and stored else None
-        if name in moves:
-            scale = want.abs().max().item() + moves[name] / (ROUNDED_K * torch.finfo(torch.float32).eps)
         if form is not None and (random or kinds[name] == "constant"):
             want = want.to(_stored(trial))
         if random:
             drawn[name] = got, want
-            comparisons += [c for c in distribution(name, got, want) if not (half and _finer(c, got, want))]
+            comparisons += _same_distribution(trial, name, got, want)
         elif half and kinds[name] != "constant":
             if truth is None:
                 # W_res is stored in the layer's dtype.
-                exact_start, moved_start = (start[name].double().expand_as(want) for start in (unrounded, nudged))
+                exact_start = unrounded[name].double().expand_as(want)
+                moved_start = farthest(unrounded[name], (start[name] for start in nudged)).double().expand_as(want)
                 comparisons.append(rounded_once(trial, name, got.float(), exact_start))
                 comparisons.append(alone(name, got, exact_start, moved_start))
                 continue
@@ -113,15 +113,39 @@ def run(trial: Trial) -> Finding:
             if not trial.entry.promises.as_reference:
                 comparisons.append(truth.alone(name, got))
         else:
-            comparisons.append(close(got, want, f"{name} at t=0", scale=scale))
+            value = close(got, want, f"{name} at t=0", scale=scale)
+            if not far_within(value) and kinds[name] != "constant":
+                moves = _moves(trial) if moves is None else moves
+                if name in moves:
+                    room = moves[name] / (ROUNDED_K * torch.finfo(torch.float32).eps)
+                    value = close(got, want, f"{name} at t=0", scale=want.abs().max().item() + room)
+            comparisons.append(value)
     comparisons += jointly({n: pair[0] for n, pair in drawn.items()}, {n: pair[1] for n, pair in drawn.items()})
     theirs = is_identity(trial, of_reference=True) if form is None else is_identity_of(trial, form)
-    own, identity = _identity(trial, theirs, "identity at t=0")
-    comparisons.append(replace(identity, exact=trial.entry.promises.float64 is Float64.EXACT))
-    comparisons += _identity_under_dropout(trial)
+    own, stated = identity(trial, theirs, "identity at t=0")
+    comparisons.append(replace(stated, exact=trial.entry.promises.float64 is Float64.EXACT))
+    comparisons += identity_under_dropout(trial)
     facts = InitFacts(tuple(InitialValue(*item) for item in kinds.items()), own, theirs)
     shown = tuple(Drawn(name, _quantiles(got), _quantiles(want)) for name, (got, want) in drawn.items())
     return replace(conclude(trial.case, comparisons, facts=facts), drawn=shown)
+
+
+def _same_distribution(trial: Trial, name: str, got: Tensor, want: Tensor) -> list[Comparison]:
+    """Over the draws that there are; over more, step by step, while chance may be what differs."""
+    told = distribution(name, got, want)
+    left_open = by_chance(told, got.numel())
+    for n in STEPS if left_open else ():
+        more = _draws(trial, range(len(got), n))
+        got, want = (
+            torch.cat([first, torch.stack([draw[name].to(first.dtype) for draw in side])])
+            for first, side in zip((got, want), more)
+        )
+        told = distribution(name, got, want)
+        agree = all(c.agrees for c in told)
+        if (agree and got.numel() >= TELLING) or (not agree and not by_chance(told, got.numel())):
+            break
+    half = trial.probe.dtype in HALF
+    return [c for c in told if not (half and _finer(c, got, want))]
 
 
 def _quantiles(draws: Tensor) -> tuple[float, ...]:
@@ -150,8 +174,11 @@ def _moves(trial: Trial) -> dict[str, float]:
         return {}
     if isinstance(method.main, ClosedForm):  # a formula alone: no layer's start can be moved
         eps = NUDGE * torch.finfo(torch.float32).eps
-        start, moved = (sign_free(trial, own_start(trial, method.main, nudge=by) or {}) for by in (0.0, eps))
-        return {name: (value - moved[name]).abs().max().item() for name, value in start.items()}
+        start = sign_free(trial, own_start(trial, method.main) or {})
+        others = [
+            sign_free(trial, own_start(trial, method.main, nudge=eps, pattern=pattern) or {}) for pattern in PATTERNS
+        ]
+        return {name: max((v - moved[name]).abs().max().item() for moved in others) for name, v in start.items()}
     layered = replace(trial, reference=method.main) if isinstance(trial.reference, ClosedForm) else trial
     return moved_by_rounding(layered, lambda subject: _initial(trial, subject), on_data=on_data)
 
@@ -176,20 +203,10 @@ def _numpy_draws(trial: Trial, form: ClosedForm, seeds: range) -> list[dict[str,
     return [sign_free(trial, {n: v.to(dtype) for n, v in values.items()}) for values in drawn if values is not None]
 
 
-def _unrounded(trial: Trial, form: ClosedForm | None, nudge: float) -> dict[str, Tensor]:
+def _unrounded(trial: Trial, form: ClosedForm | None, nudge: float, pattern: int = 1) -> dict[str, Tensor]:
     """The form's start in float64, of a weight that is ``nudge`` away."""
-    values = None if form is None else own_start(trial, form, nudge=nudge)
+    values = None if form is None else own_start(trial, form, nudge=nudge, pattern=pattern)
     return {} if values is None else sign_free(trial, values)
-
-
-def is_identity_of(trial: Trial, form: ClosedForm) -> bool:
-    """Whether the closed form's start leaves W alone, up to the float32 of its draws."""
-    drawn = own_start(trial, form)
-    assert drawn is not None
-    W = trial.layer("float64").weight.detach().numpy()
-    start = {name: value.float().double().numpy() for name, value in drawn.items()}
-    weight, _ = form.effective(start, start.pop(RESIDUAL, W), 0 * W[:, 0], trial.probe.settings)
-    return bool(np.abs(weight - W).max() <= ROUNDED_K * torch.finfo(torch.float32).eps * np.abs(W).max())
 
 
 def sign_free(trial: Trial, values: Mapping[str, Tensor], names: Iterable[str] | None = None) -> dict[str, Tensor]:
@@ -209,41 +226,3 @@ def _against_closed(trial: Trial, form: ClosedForm, mine: dict[str, Tensor]) -> 
         close(mine[name].double().float(), want.float(), f"{name} at t=0") if name in mine else same(None, name, name)
         for name, want in wanted.items()
     ]
-
-
-def _identity(trial: Trial, theirs: bool, what: str) -> tuple[bool, Comparison]:
-    """Whether the fresh subject is the identity, and the statement that it is wherever the reference is."""
-    with asking_the_subject():
-        gap, limit = from_identity(trial)
-    own = gap <= limit
-    stated = holds(own or not theirs, what, f"identity: {own}", f"identity: {theirs}")
-    return own, stated if stated.agrees else replace(stated, error=gap, limit=limit)
-
-
-def _identity_under_dropout(trial: Trial) -> list[Comparison]:
-    """In training with dropout the layer may be the identity, whatever is dropped: one mask for what cancels."""
-    p = trial.probe
-    if not trial.entry.has_dropout or isinstance(trial.reference, ClosedForm) or p.dtype != "float32":
-        return []
-    drops = replace(trial, probe=replace(p, training=True).under(dropout=DROPOUT))
-    if not trial.reference.covers(drops.probe.settings) or not is_identity(drops, of_reference=True):
-        return []
-    return [_identity(drops, True, "identity at t=0 under dropout")[1]]
-
-
-def is_identity(trial: Trial, *, of_reference: bool = False) -> bool:
-    """Whether a fresh adapter leaves the base's output alone."""
-    gap, limit = from_identity(trial, of_reference=of_reference)
-    return gap <= limit
-
-
-def from_identity(trial: Trial, *, of_reference: bool = False) -> tuple[float, float]:
-    """How far a fresh adapter moves the base's output, and the limit, in float64 where the subject computes in it."""
-    precision = "float64" if trial.entry.promises.float64 is Float64.EXACT else "float32"
-    exact = replace(trial.probe, dtype=precision, adapter=precision)
-    trial = Trial(trial.entry, trial.reference, exact, trial.check)
-    adapted: Subject = trial.reference_subject() if of_reference else trial.subject()
-    y = trial.layer()(trial.x)
-    gap = (adapted(trial.x) - y).abs().max().item()
-    rounding = EXACT_K * torch.finfo(torch.float64).eps if precision == "float64" else ROUNDED_K * 2**-23
-    return gap, rounding * y.abs().max().item()

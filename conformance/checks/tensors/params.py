@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from conformance.checks.check import SMALL, WIDE, stands_alone, with_options
-from conformance.measuring.compare import ROUNDED_K, Comparison, close, conclude, same
+from conformance.measuring.compare import ROUNDED_K, Comparison, close, conclude, far_within, same
 from conformance.measuring.conditioning import moved_by_rounding
 from conformance.measuring.trial import RESIDUAL, Trial, asking_the_subject
 from conformance.measuring.witness import own_start
@@ -170,7 +170,12 @@ def _weights(trial: Trial, got: Subject, want: Subject) -> Iterator[Comparison]:
         if drawn:
             yield same(tuple(got.base.weight.shape), tuple(want.base.weight.shape), "base weight", "shape")
             return
-    yield close(got.base.weight, want.base.weight, "base weight", scale=_decomposed(trial, want))
+    plain = close(got.base.weight, want.base.weight, "base weight")
+    yield (
+        plain
+        if far_within(plain)
+        else close(got.base.weight, want.base.weight, "base weight", scale=_decomposed(trial, want))
+    )
 
 
 def _decomposed(trial: Trial, reference: Subject) -> float | None:
