@@ -129,7 +129,7 @@ MACHINES = (
     ),
     Machine(
         "turkish-latin5",
-        "the same, with files in ISO-8859-9 by default",
+        "a Turkish locale, with files in ISO-8859-9 by default",
         {**ELSEWHERE, "PYTHONUTF8": "0"},
         hook="locale_of_environment",
         prepare=preparations.turkish("ISO-8859-9"),

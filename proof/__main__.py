@@ -1,8 +1,8 @@
 """``python -m proof``: run every part, write ``reports/proof.md`` and ``.json``; 1 if anything speaks against it.
 
 What is done is kept in ``.conformance/proof``, under a digest of the code that it depends on: a run that was stopped,
-or that had only some ``--seconds``, goes on where it was (status 3: not finished). The mutants of the runtime come
-last and take longest; the report is written without them, too, and says how many are not tried.
+or that had only some ``--seconds``, goes on where it was (status 3: not finished). The mutants come
+last and take longest; the report is written from those that were tried, and says how many were not.
 """
 
 from __future__ import annotations
@@ -38,23 +38,21 @@ def main() -> int:
     try:
         killed = say("kill matrix", EXHIBITS, lambda: matrix.run(n))
         spared = say("false alarms", EXHIBITS, lambda: alarms.run(n))
-        controls = say("controls", MUTATED, lambda: mutation.controls(n))
-        mutants = say("mutants", MUTATED, lambda: mutation.run(n, again=options.thorough))
-        seen = say("sensitivity", (*HARNESS, "proof/sensitivity.py"), lambda: sensitivity.run(n))
         replayed = say("replay", (*EXHIBITS, "proof/replay.py"), lambda: replay.run(n))
         turned = say("corrupted peft", (*HARNESS, "proof/corrupted"), lambda: corrupted.run(n))
+        seen = say("sensitivity", (*HARNESS, "proof/sensitivity.py"), lambda: sensitivity.run(n))
+        controls = say("controls", MUTATED, lambda: mutation.controls(n))
     except OutOfTimeError as error:
         print(f"Not finished: {error}. Run it again to go on.", flush=True)
         return UNFINISHED
-    untried = 0
-    try:
-        in_runtime = say("mutants of the runtime", TESTED, lambda: runtime.run(n, again=options.thorough))
-    except OutOfTimeError as error:
-        in_runtime, untried = error.answers, error.left
+    mutants, left = _so_far(lambda: say("mutants", MUTATED, lambda: mutation.run(n, again=options.thorough)))
+    in_runtime, untried = _so_far(
+        lambda: say("mutants of the runtime", TESTED, lambda: runtime.run(n, again=options.thorough))
+    )
     parts = [
         report.seeded_part(killed),
         report.alarms_part(spared),
-        report.mutation_part(mutants, controls),
+        report.mutation_part(mutants, controls, left),
         report.runtime_part(in_runtime, untried),
         report.sensitivity_part(seen),
         report.replay_part(replayed),
@@ -76,10 +74,18 @@ def main() -> int:
         for problem in part.problems:
             print(f"  {problem}", file=sys.stderr)
     print(f"Report: {folder / report.MARKDOWN}")
-    if untried:
-        print(f"Not finished: {untried} mutants of the runtime are not tried. Run it again to go on.")
+    if left or untried:
+        print(f"Not finished: {left} mutants and {untried} of the runtime are not tried. Run it again to go on.")
         return UNFINISHED
     return 1 if any(part.problems for part in parts) else 0
+
+
+def _so_far(run: Callable[[], list[Any]]) -> tuple[list[Any], int]:
+    """What a part found, and how many of its jobs there was no time for."""
+    try:
+        return run(), 0
+    except OutOfTimeError as error:
+        return error.answers, error.left
 
 
 def _parser() -> argparse.ArgumentParser:

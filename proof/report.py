@@ -67,8 +67,11 @@ def alarms_part(rows: Sequence[Spared]) -> Part:
     return Part("False positives", f"{spared} of {len(rows)} correct rewrites pass", tuple(alarms))
 
 
-def mutation_part(rows: Sequence[Tried], controls: Mapping[str, str]) -> Part:
-    """Enough of the mutants killed, every survivor known, and nothing killed by the way it is loaded."""
+def mutation_part(rows: Sequence[Tried], controls: Mapping[str, str], untried: int = 0) -> Part:
+    """Enough of the mutants killed, every survivor known, and nothing killed by the way it is loaded.
+
+    ``untried``: how many the run had no time for.
+    """
     share, alive = share_killed(rows), survivors(rows)
     problems = [f"{file} is killed without a mistake in it, by {case}" for file, case in controls.items() if case]
     problems += [f"listed as a survivor, but killed: {' '.join(key)}" for key in stale(rows)]
@@ -77,12 +80,13 @@ def mutation_part(rows: Sequence[Tried], controls: Mapping[str, str]) -> Part:
         for r in alive
         if not r.reason
     ]
-    if share < ENOUGH:
+    if share < ENOUGH and not untried:
         problems.append(f"{share:.1%} of the mutants killed, want {ENOUGH:.0%}")
     counts = Counter(row.status for row in rows)
     told = ", ".join(f"{counts[status]} {status}" for status in (EQUAL, LEFT_OUT, BROKEN) if counts[status])
     killed = counts[KILLED] + counts[TIMED_OUT]
     result = f"{killed} of {killed + len(alive)} mutants killed ({share:.1%}); not counted: {told}"
+    result += f"; {untried} not tried yet" if untried else ""
     return Part("Mutants of the variants' own code", result, tuple(problems))
 
 
@@ -105,8 +109,9 @@ def runtime_part(rows: Sequence[TriedInRuntime], untried: int = 0) -> Part:
     told = f"{sum(r.status == EQUAL for r in rows)} {EQUAL}, {sum(r.status == LEFT_OUT for r in rows)} {LEFT_OUT}"
     result = (
         f"{len(killed)} of {len(killed) + len(lives)} mutants killed ({share:.1%}), {len(killed) - audit} by tests and "
-        f"{audit} by the audit alone; not counted: {told}" + (f"; {untried} not tried yet" if untried else "")
+        f"{audit} by the audit alone; not counted: {told}"
     )
+    result += f"; {untried} not tried yet" if untried else ""
     return Part("Mutants of the runtime (a sample)", result, tuple(problems))
 
 
