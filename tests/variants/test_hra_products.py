@@ -101,5 +101,6 @@ def test_half_precision_is_reflected_in_float32(base: torch.dtype, gram_schmidt:
     got = gradients(layer(x), g, adapter.U)[0]
     want = gradients(exact(x.double()), g.double(), truth.U)[0]
     assert (got - want).norm() <= 1e-5 * want.norm()
-    spacing = torch.finfo(base).eps
-    assert (layer(x) - exact(x.double())).norm() <= 2 * spacing * exact(x.double()).norm()
+    # The output is as exact as its dtype, or as the reflections in float32: half precision would be off by 1e-3.
+    limit = max(2 * torch.finfo(base).eps, 1e-5)
+    assert (layer(x) - exact(x.double())).norm() <= limit * exact(x.double()).norm()
