@@ -49,6 +49,17 @@ def test_as_exact_as_the_whole_decomposition(spectrum: str, d_in: int) -> None:
     assert (W.double() @ vh.double().T - u.double() * S).norm() <= 1e-5 * S[0]
 
 
+@pytest.mark.parametrize("d_in", [N, N + 200])
+def test_columns_that_the_space_holds_already(d_in: int) -> None:
+    """Otherwise rounding, made to unit vectors, would come into the space and turn some weights' directions."""
+    for _ in range(10):
+        U, V, W = with_spectrum(TELLING["clusters"], d_in)
+        found = krylov.krylov(W.float(), R)
+        assert found is not None
+        assert sine(found[0].T, U[:, :R].T) <= 3e-6
+        assert sine(found[2], V[:, :R].T) <= 3e-6
+
+
 def test_most_telling_spectra_need_no_whole_decomposition() -> None:
     """Otherwise nothing would be quick. One that has nearly settled may be left to the whole decomposition: on which
     side of the limit it comes out depends on the CPU's rounding.

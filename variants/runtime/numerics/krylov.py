@@ -59,7 +59,8 @@ def krylov(M: Tensor, r: int) -> Triplets | None:
     for depth in range(1, LOOKS[-1] + 1):
         T = torch.cat((T, Q[:, -width:].T @ M))
         Y = M @ T[-width:].T
-        for _ in range(2):  # once leaves what rounding has put back
+        # Where Q holds nearly all of Y, what is left of it is rounding: twice leaves U off by up to 1.6e-4.
+        for _ in range(3):
             Y = torch.linalg.qr(Y - Q @ (Q.T @ Y)).Q
         Q = torch.cat((Q, Y), dim=1)
         if depth in LOOKS:
