@@ -60,8 +60,8 @@ def calibration(vector: Vector, dtype: torch.dtype) -> list[Tensor] | None:
 def run(vector: Vector, names: Mapping[str, str], dtype: torch.dtype, moved: int = 0) -> dict[str, Tensor]:
     """Outputs and gradients under the recorded names, with every recorded tensor loaded, W_res too.
 
-    ``names``: the variant's tensors by the recorded names. ``moved``: the pattern in which each given number is moved by
-    one spacing of the recorded dtype; 0 for the numbers as they are.
+    ``names``: the variant's tensors by the recorded names. ``moved``: the pattern of signs by which each given number
+    is moved by one spacing of the recorded dtype; 0 for the numbers as they are.
     """
     t = _moved(vector, moved) if moved else vector.tensors
     model, adapter = attached(vector, dtype)
